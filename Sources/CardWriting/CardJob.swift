@@ -1,0 +1,287 @@
+package import StationCore
+package import StationLinux
+
+/// One card, one content, one attempt, from the first write to the verdict. The guard has let the card through already.
+///
+/// 1. The first MiB becomes the marker: no boot code, no table.
+/// 2. Capacity blocks are written all over the card, then read.
+/// 3. The wipe plan is zeroed, but for the capacity blocks in it.
+/// 4. The image is written but for its first MiB.
+/// 5. The image is read back but for its last 64 MiB, then, behind at least as many other reads as a reader might cache, what
+///    was zeroed, the capacity blocks that the image left, and the marker.
+/// 6. The image's first MiB is written; from here on the card could boot.
+/// 7. The rest is read back, the first MiB last and behind 64 MiB of other reads where the card has them. The SHA-256 of what
+///    was read is compared with the job's.
+///
+/// Every way out but `passed` puts the marker back, unless the card is no longer the one of the job.
+package struct CardJob: Sendable {
+    /// How the work is cut.
+    package struct Settings: Sendable {
+        /// Bytes of one request; a multiple of 4096.
+        package var requestByteCount = 1 << 20
+        /// Requests under way at one time.
+        package var requestsInFlight = 4
+        /// How often a request that reads back wrong is written once more.
+        package var rewriteLimit = 2
+        package var removalPatience = 2.0
+
+        package init() {}
+    }
+
+    /// The wipe plan in two parts.
+    struct Wiping: Sendable {
+        /// What is zeroed before the image.
+        var first: [Range<UInt64>]
+        /// Capacity blocks in it, which are zeroed when they have been read behind the image: where the card has nothing, a
+        /// zero reads back as well. What is lost of their zeros leaves a capacity block, and no old signature.
+        var last: [Range<UInt64>]
+
+        init(plan: [Range<UInt64>], probe: [UInt64]) {
+            first = []
+            last = []
+            for range in plan {
+                var start = range.lowerBound
+                for offset in probe where range.contains(offset) {
+                    if start < offset { first.append(start..<offset) }
+                    start = min(offset + UInt64(CapacityProbe.blockByteCount), range.upperBound)
+                    last.append(offset..<start)
+                }
+                if start < range.upperBound { first.append(start..<range.upperBound) }
+            }
+        }
+
+        var byteCount: UInt64 { (first + last).reduce(0) { $0 + UInt64($1.count) } }
+    }
+
+    static let headByteCount = 1 << 20
+    /// What is read back after the image's first MiB was written, and the least that is read before the marker is.
+    static let tailByteCount: UInt64 = 64 << 20
+
+    let id: JobID
+    let source: ContentSource
+    private let wipe: WipeLevel
+    private let oldPartitions: [Range<UInt64>]
+    private let sectorByteCount: Int
+    let settings: Settings
+    let checks: Set<Check>
+    let control: JobControl
+    let access: CardAccess
+
+    /// - Parameters:
+    ///   - identity: what the guard found.
+    ///   - oldPartitions: those of the table that was on the card, in bytes.
+    package init(
+        id: JobID, medium: any CardMedium, identity: MediumIdentity, sectorByteCount: Int, source: ContentSource,
+        wipe: WipeLevel, oldPartitions: [Range<UInt64>] = [], checks: Set<Check> = .all,
+        settings: Settings = Settings(),
+        control: JobControl
+    ) {
+        self.id = id
+        self.source = source
+        self.wipe = wipe
+        self.oldPartitions = oldPartitions
+        self.sectorByteCount = sectorByteCount
+        self.settings = settings
+        self.checks = checks
+        self.control = control
+        access = CardAccess(
+            medium: medium, identity: identity, checks: checks, control: control,
+            removalPatience: settings.removalPatience)
+    }
+
+    var cardByteCount: UInt64 { access.identity.byteCount }
+
+    /// Does the job. Blocks for as long as the card takes.
+    package func run() -> JobReport {
+        var report = JobReport(.failed(.internalError))
+        report.cardByteCount = cardByteCount
+        report.sectorByteCount = sectorByteCount
+        let began = SystemClock.monotonicSeconds()
+        var isTouched = false
+        do {
+            try perform(&report, &isTouched)
+            report.verdict = .passed
+        } catch let end as JobEnd {
+            describe(blamed(end), in: &report)
+            if isTouched { leaveMarker(after: report.verdict, in: &report) }
+        } catch {
+            report.detail = "\(error)".printable()
+        }
+        report.totalSeconds = SystemClock.monotonicSeconds() - began
+        return report
+    }
+
+    private func perform(_ report: inout JobReport, _ isTouched: inout Bool) throws {
+        let sector = UInt64(sectorByteCount)
+        let imageByteCount = (source.content.byteCount + sector - 1) / sector * sector
+        let head = AlignedBuffer(byteCount: Self.headByteCount)
+        try readSource(into: head.bytes, at: 0)
+        let table = PartitionTable(Array(head.bytes))
+        let plan = WipePlan.ranges(
+            level: wipe, cardByteCount: cardByteCount, imageByteCount: imageByteCount,
+            imagePartitionEnd: min(table?.end ?? 0, cardByteCount), oldPartitions: oldPartitions)
+        let body = UInt64(Self.headByteCount)..<max(UInt64(Self.headByteCount), imageByteCount)
+        let probe = CapacityProbe(job: id, cardByteCount: cardByteCount)
+        let wiping = Wiping(plan: plan, probe: probe.offsets.filter { $0 >= body.upperBound })
+        let evicting = UInt64(evictionRange(imageByteCount: body.upperBound).count) + headDistance(body: body)
+        control.plan(totalBytes: 2 * wiping.byteCount + 2 * UInt64(body.count) + evicting)
+
+        // A job that was stopped before its first write leaves the card as it is.
+        if let cause = control.stopCause { throw JobEnd.stopped(cause) }
+        isTouched = true
+        try timed(&report.capacitySeconds) { try prepare(probe) }
+        try timed(&report.wipeSeconds) {
+            control.enter(.wiping, bytes: wiping.byteCount)
+            try zero(wiping.first)
+            try access.synchronise()
+        }
+
+        try timed(&report.writeSeconds) {
+            control.enter(.writing, bytes: UInt64(body.count))
+            try forEachRequest(in: body) { worker, offset, count, _ in
+                let buffer = worker.expected.prefix(count)
+                try readSource(into: buffer, at: offset)
+                try access.write(buffer, at: offset)
+            }
+            try access.synchronise()
+        }
+        report.bytesWritten = source.content.byteCount - min(source.content.byteCount, UInt64(Self.headByteCount))
+
+        try readBack(head: head, body: body, probe: probe, wiping: wiping, &report)
+    }
+
+    // MARK: Before the image
+
+    /// Adds the time that a part takes to a figure of the report, also when it ends in an error.
+    func timed(_ seconds: inout Double, _ body: () throws -> Void) rethrows {
+        let began = SystemClock.monotonicSeconds()
+        defer { seconds += SystemClock.monotonicSeconds() - began }
+        try body()
+    }
+
+    private func prepare(_ probe: CapacityProbe) throws {
+        control.enter(.probing, bytes: 0)
+        try writeMarker(Marker(job: id, state: .unfinished))
+        if wipe == .discard {
+            // The marker stays: a station that goes away in the middle must know the card again.
+            try access.synchronise()
+            var offset = UInt64(Self.headByteCount)
+            while offset < cardByteCount {
+                let count = min(cardByteCount - offset, 1 << 30)
+                guard try access.discard(at: offset, count: count) else { break }
+                offset += count
+            }
+        }
+        let block = AlignedBuffer(byteCount: CapacityProbe.blockByteCount)
+        for offset in probe.offsets {
+            probe.fill(block.bytes, offset: offset)
+            try access.write(block.bytes, at: offset)
+        }
+        try access.synchronise()
+        if checks.contains(.capacityBefore) { try verify(probe, at: probe.offsets) }
+    }
+
+    func zero(_ ranges: [Range<UInt64>]) throws {
+        for range in ranges {
+            try forEachRequest(in: range) { worker, offset, count, _ in
+                // `expected` is full of zeros here: nothing has used it in this pass.
+                try access.write(worker.expected.prefix(count), at: offset)
+            }
+        }
+    }
+
+    /// What was zeroed must read as zeros, from the medium and not from the reader's cache.
+    func verifyZero(_ ranges: [Range<UInt64>]) throws {
+        for range in ranges {
+            try forEachRequest(in: range) { worker, offset, count, _ in
+                let read = worker.read.prefix(count)
+                try access.read(into: read, at: offset)
+                guard checks.contains(.wipeReadBack) else { return }
+                if let difference = Difference(read, worker.expected.prefix(count)) {
+                    throw JobEnd.failed(
+                        .wipeIncomplete, detail: "what was zeroed at \(offset + difference.offset) is not zero",
+                        offset: offset + difference.offset, badBlocks: difference.blockCount)
+                }
+            }
+        }
+    }
+
+    func verify(_ probe: CapacityProbe, at offsets: [UInt64]) throws {
+        let read = AlignedBuffer(byteCount: CapacityProbe.blockByteCount)
+        let expected = AlignedBuffer(byteCount: CapacityProbe.blockByteCount)
+        for offset in offsets {
+            try access.read(into: read.bytes, at: offset)
+            probe.fill(expected.bytes, offset: offset)
+            guard Difference(read.bytes, expected.bytes) == nil else {
+                throw JobEnd.failed(
+                    .capacityFalse,
+                    detail: "what was written at \(offset) did not stay there; the card claims \(cardByteCount) bytes",
+                    offset: offset)
+            }
+        }
+    }
+
+    private func writeMarker(_ marker: Marker, isLast: Bool = false) throws(JobEnd) {
+        let buffer = AlignedBuffer(byteCount: Self.headByteCount)
+        marker.fill(buffer.bytes)
+        try access.write(buffer.bytes, at: 0, isLast: isLast)
+    }
+
+    // MARK: The end
+
+    /// A card is blamed only while it is the card: one that came in between two looks shows bytes that nobody wrote.
+    private func blamed(_ end: JobEnd) -> JobEnd {
+        guard checks.contains(.identityAtEnd), case .failed(let reason, _, _, _) = end, reason.fault == .card else {
+            return end
+        }
+        do {
+            try access.verifyIdentity()
+            return end
+        } catch {
+            return error
+        }
+    }
+
+    private func describe(_ end: JobEnd, in report: inout JobReport) {
+        switch end {
+        case .failed(let reason, let detail, let offset, let badBlocks):
+            report.verdict = .failed(reason)
+            report.detail = detail.printable()
+            report.firstBadOffset = offset
+            report.badBlocks = badBlocks
+        case .stopped(.cancel): report.verdict = .cancelled
+        case .stopped(.interrupt):
+            report.verdict = .interrupted
+            report.detail = "the station hung up"
+        }
+    }
+
+    /// Takes the boot code away again and says on the card whose it was. Best effort: the verdict stands already.
+    private func leaveMarker(after verdict: Verdict, in report: inout JobReport) {
+        let state: Marker.State =
+            switch verdict {
+            case .cancelled: .cancelled
+            case .interrupted: .unfinished
+            default: .failed
+            }
+        do {
+            // Whatever is in the reader now, it is not written unless it is this job's card.
+            try access.verifyIdentity()
+            try writeMarker(Marker(job: id, state: state, reason: verdict.reason?.rawValue ?? ""), isLast: true)
+            try access.synchronise(isLast: true)
+            let head = AlignedBuffer(byteCount: Self.headByteCount)
+            Marker(job: id, state: state, reason: verdict.reason?.rawValue ?? "").fill(head.bytes)
+            report.headSHA256 = CardHead.fingerprint(UnsafeRawBufferPointer(head.bytes))
+        } catch {
+            report.headSHA256 = nil
+        }
+    }
+
+    func readSource(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(JobEnd) {
+        do {
+            try source.read(into: buffer, at: offset)
+        } catch {
+            throw .failed(.imageUnreadable, detail: "\(error)")
+        }
+    }
+}

@@ -1,0 +1,199 @@
+import Digests
+import StationCore
+import StationLinux
+import Synchronization
+
+/// The second half of a job: everything that was written is read from the medium and compared.
+extension CardJob {
+    /// Which reads push what was written out of a reader's cache: as much as it might hold, from behind the image.
+    func evictionRange(imageByteCount: UInt64) -> Range<UInt64> {
+        let start = min((imageByteCount + 4095) / 4096 * 4096, cardByteCount)
+        let missing = CapacityProbe.cacheByteCount - min(CapacityProbe.cacheByteCount, imageByteCount)
+        let end = min(cardByteCount / 4096 * 4096, start + missing)
+        return start..<max(start, end)
+    }
+
+    /// What is read back after the image's first MiB was written.
+    private func tailByteCount(body: Range<UInt64>) -> UInt64 {
+        let request = UInt64(settings.requestByteCount)
+        return min(Self.tailByteCount, UInt64(body.count) / 2) / request * request
+    }
+
+    /// What else is read before the image's first MiB is, so that 64 MiB lie between its writing and its reading.
+    func headDistance(body: Range<UInt64>) -> UInt64 {
+        let there = UInt64(evictionRange(imageByteCount: body.upperBound).count) + UInt64(body.count)
+        return min(there, Self.tailByteCount - tailByteCount(body: body))
+    }
+
+    /// Reads for the reader's cache: from behind the image first, then from the image.
+    /// - Parameter probe: is looked for where it does not belong.
+    private func readPast(_ byteCount: UInt64, body: Range<UInt64>, probe: CapacityProbe? = nil) throws {
+        let eviction = evictionRange(imageByteCount: body.upperBound)
+        let behind = min(byteCount, UInt64(eviction.count)) / 4096 * 4096
+        let within = min(byteCount - behind, UInt64(body.count)) / 4096 * 4096
+        for (start, count) in [(eviction.lowerBound, behind), (body.lowerBound, within)] {
+            try forEachRequest(in: start..<start + count) { worker, offset, count, _ in
+                let read = worker.read.prefix(count)
+                try access.read(into: read, at: offset)
+                guard let stray = probe?.stray(in: read, at: offset) else { return }
+                throw JobEnd.failed(
+                    .capacityFalse,
+                    detail: "what was written elsewhere turned up at \(stray); the card claims \(cardByteCount) bytes",
+                    offset: stray)
+            }
+        }
+    }
+
+    func readBack(
+        head: AlignedBuffer, body: Range<UInt64>, probe: CapacityProbe, wiping: Wiping, _ report: inout JobReport
+    ) throws {
+        let tail = tailByteCount(body: body)
+        let split = body.upperBound - tail
+        let eviction = UInt64(evictionRange(imageByteCount: body.upperBound).count)
+        let distance = headDistance(body: body)
+
+        let hash = OrderedHash()
+        hash.update(head.prefix(Int(min(source.content.byteCount, UInt64(Self.headByteCount)))))
+        let repairs = RepairList()
+        control.enter(.verifying, bytes: UInt64(body.count))
+        try timed(&report.verifySeconds) { try verify(body.lowerBound..<split, hash, repairs) }
+        control.enter(.probing, bytes: eviction)
+        try timed(&report.capacitySeconds) {
+            try readPast(eviction, body: body, probe: checks.contains(.capacityAfter) ? probe : nil)
+            if checks.contains(.capacityAfter) {
+                try verify(probe, at: probe.offsets.filter { $0 >= body.upperBound })
+            }
+            if checks.contains(.marker) { try verifyMarker() }
+        }
+        control.enter(.wiping, bytes: wiping.byteCount)
+        try timed(&report.wipeSeconds) {
+            try verifyZero(wiping.first)
+            try zero(wiping.last)
+        }
+        try timed(&report.writeSeconds) {
+            try access.write(head.bytes, at: 0)
+            try access.synchronise()
+        }
+        report.bytesWritten = source.content.byteCount
+        control.enter(.verifying, bytes: tail)
+        try timed(&report.verifySeconds) { try verify(split..<body.upperBound, hash, repairs) }
+        // What was written last, or once more, is read when the reader's cache holds other things.
+        let between = repairs.ranges.isEmpty ? distance : Self.tailByteCount
+        if between > 0 { control.enter(.probing, bytes: between) }
+        try timed(&report.capacitySeconds) { try readPast(between, body: body) }
+        try timed(&report.wipeSeconds) { try verifyZero(wiping.last) }
+        control.enter(.verifying, bytes: UInt64(Self.headByteCount))
+        try timed(&report.verifySeconds) {
+            for range in repairs.ranges { try verify(range, nil, nil) }
+            if checks.contains(.headComparison) { try verifyHead(head) }
+            control.enter(.finishing, bytes: 0)
+            try access.synchronise()
+        }
+
+        report.rewrites = repairs.ranges.count
+        report.readBackSHA256 = hash.finish()
+        if checks.contains(.hash), report.readBackSHA256 != source.content.sha256 {
+            throw JobEnd.failed(
+                .hashMismatch,
+                detail: "the card is as the image is now, and that has the SHA-256 "
+                    + "\(report.readBackSHA256?.short ?? "of nothing")…; assigned was \(source.content.sha256.short)…"
+            )
+        }
+        if checks.contains(.identityAtEnd) { try access.verifyIdentity() }
+        report.bytesVerified = source.content.byteCount
+        report.headSHA256 = CardHead.fingerprint(UnsafeRawBufferPointer(head.bytes))
+    }
+
+    /// Reads a range, compares it with the content, and adds it to the hash in order.
+    /// - Parameter repairs: notes what was written once more; nil makes every mismatch final.
+    private func verify(_ range: Range<UInt64>, _ hash: OrderedHash?, _ repairs: RepairList?) throws {
+        let turnstile = Turnstile()
+        try forEachRequest(in: range) { worker, offset, count, index in
+            do {
+                let expected = worker.expected.prefix(count)
+                let read = worker.read.prefix(count)
+                try readSource(into: expected, at: offset)
+                try access.read(into: read, at: offset)
+                if checks.contains(.comparison), let difference = Difference(read, expected) {
+                    try repair(difference, expected, read, at: offset, repairs)
+                }
+                let end = source.content.byteCount
+                let hashed = offset < end ? Int(min(UInt64(count), end - offset)) : 0
+                _ = turnstile.pass(index) { hash?.update(worker.read.prefix(hashed)) }
+            } catch {
+                turnstile.breakDown()
+                throw error
+            }
+        }
+    }
+
+    /// Writes a request once more that read back wrong, and reads it again.
+    private func repair(
+        _ difference: Difference, _ expected: UnsafeMutableRawBufferPointer, _ read: UnsafeMutableRawBufferPointer,
+        at offset: UInt64, _ repairs: RepairList?
+    ) throws {
+        for _ in 0..<(repairs == nil ? 0 : settings.rewriteLimit) {
+            try access.write(expected, at: offset)
+            try access.synchronise()
+            try access.read(into: read, at: offset)
+            if Difference(read, expected) == nil {
+                repairs?.add(offset..<offset + UInt64(expected.count))
+                return
+            }
+        }
+        throw JobEnd.failed(
+            .dataMismatch,
+            detail: "\(difference.blockCount) of the blocks of 4 KiB differ, from \(offset + difference.offset) on",
+            offset: offset + difference.offset, badBlocks: difference.blockCount)
+    }
+
+    /// The marker must have arrived: the first that was written of all, and so much was read since that no cache has it.
+    /// Behind it everything is zero still: on a card that wraps, a capacity block came down here.
+    private func verifyMarker() throws {
+        let read = AlignedBuffer(byteCount: Self.headByteCount)
+        try access.read(into: read.bytes, at: 0)
+        guard Marker(UnsafeRawBufferPointer(read.bytes)) == Marker(job: id, state: .unfinished) else {
+            throw JobEnd.failed(
+                .markerMissing, detail: "the first MiB does not hold the marker of this job", offset: 0)
+        }
+        let expected = AlignedBuffer(byteCount: Self.headByteCount)
+        Marker(job: id, state: .unfinished).fill(expected.bytes)
+        guard let difference = Difference(read.bytes, expected.bytes) else { return }
+        let isProbe = CapacityProbe.begins(read.bytes[Int(difference.offset)...])
+        throw JobEnd.failed(
+            isProbe ? .capacityFalse : .dataMismatch,
+            detail: isProbe
+                ? "what was written far behind turned up at \(difference.offset); the card claims \(cardByteCount) bytes"
+                : "the first MiB holds something besides the marker at \(difference.offset)",
+            offset: difference.offset, badBlocks: difference.blockCount)
+    }
+
+    private func verifyHead(_ head: AlignedBuffer) throws {
+        let read = AlignedBuffer(byteCount: Self.headByteCount)
+        try access.read(into: read.bytes, at: 0)
+        if let difference = Difference(read.bytes, head.bytes) {
+            throw JobEnd.failed(
+                .dataMismatch, detail: "the first MiB differs from \(difference.offset) on", offset: difference.offset,
+                badBlocks: difference.blockCount)
+        }
+    }
+}
+
+/// The hash of what was read, fed by one thread at a time.
+///
+/// `@unchecked Sendable` because the turnstile lets the threads of one pass in one after the other, and passes follow each
+/// other.
+final class OrderedHash: @unchecked Sendable {
+    private let hasher = SHA256Hasher()
+
+    func update(_ bytes: UnsafeMutableRawBufferPointer) { hasher.update(UnsafeRawBufferPointer(bytes)) }
+    func finish() -> SHA256Digest? { hasher.finish() }
+}
+
+/// Requests that were written once more.
+private final class RepairList: Sendable {
+    private let state = Mutex<[Range<UInt64>]>([])
+
+    func add(_ range: Range<UInt64>) { state.withLock { $0.append(range) } }
+    var ranges: [Range<UInt64>] { state.withLock { $0 } }
+}

@@ -1,0 +1,71 @@
+import StationLinux
+import Synchronization
+
+/// What one thread of a job has to itself.
+struct RequestWorker: Sendable {
+    /// Full of zeros in the beginning.
+    let expected: AlignedBuffer
+    let read: AlignedBuffer
+}
+
+extension CardJob {
+    /// Cuts a range into requests and keeps several under way, each on a thread with buffers of its own. Blocks.
+    ///
+    /// - Parameter body: gets offset, byte count and the request's number in the range, counted from 0.
+    /// - Throws: the error of the request with the lowest offset among those that failed; no further request is begun then.
+    func forEachRequest(
+        in range: Range<UInt64>,
+        _ body: @escaping @Sendable (RequestWorker, _ offset: UInt64, _ count: Int, _ index: Int) throws -> Void
+    ) throws {
+        guard !range.isEmpty else { return }
+        let size = UInt64(settings.requestByteCount)
+        let requestCount = Int((UInt64(range.count) + size - 1) / size)
+        let shared = RequestQueue(requestCount: requestCount)
+        let threadCount = min(settings.requestsInFlight, requestCount)
+        WorkerThreads.run(threadCount) { [settings] _ in
+            let worker = RequestWorker(
+                expected: AlignedBuffer(byteCount: settings.requestByteCount),
+                read: AlignedBuffer(byteCount: settings.requestByteCount))
+            while let index = shared.next() {
+                let offset = range.lowerBound + UInt64(index) * size
+                let count = Int(min(size, range.upperBound - offset))
+                do {
+                    try body(worker, offset, count, index)
+                } catch {
+                    shared.fail(index, error)
+                }
+            }
+        }
+        if let error = shared.error { throw error }
+    }
+}
+
+/// Hands out the numbers of requests until one has failed.
+private final class RequestQueue: Sendable {
+    private struct State {
+        var next = 0
+        var failure: (index: Int, error: any Error)?
+    }
+
+    private let requestCount: Int
+    private let state = Mutex(State())
+
+    init(requestCount: Int) { self.requestCount = requestCount }
+
+    func next() -> Int? {
+        state.withLock {
+            guard $0.failure == nil, $0.next < requestCount else { return nil }
+            $0.next += 1
+            return $0.next - 1
+        }
+    }
+
+    func fail(_ index: Int, _ error: any Error) {
+        state.withLock {
+            if let failure = $0.failure, failure.index < index { return }
+            $0.failure = (index, error)
+        }
+    }
+
+    var error: (any Error)? { state.withLock { $0.failure?.error } }
+}

@@ -1,0 +1,182 @@
+import Glibc
+package import StationCore
+package import StationLinux
+
+/// Has an Image Builder ready in the library: the one that is there, or one that is fetched, verified, unpacked and asked what it
+/// can build.
+package struct BuilderFetch {
+    private static let signatureLimit = 64 * 1024
+    /// An archive takes about so many times as much when it is unpacked.
+    private static let unpackedFactor: UInt64 = 4
+
+    private let directory: BuilderDirectory
+    private let vault: ImageVault
+    private let keyDirectories: [String]
+    private let machine: String
+    private let stop: Descriptor?
+    private let progress: BuildProgressTeller
+    private let examine: (String) throws(StationError) -> BuilderInfo
+    private let firstWait: Double
+
+    /// - Parameters:
+    ///   - vault: where scratch files are made.
+    ///   - machine: what this host is, as uname(2) says.
+    ///   - stop: everything ends as soon as there is something to read from it, or its other end is gone.
+    ///   - examine: runs `make info` in a builder's tree.
+    package init(
+        _ directory: BuilderDirectory, vault: ImageVault, keyDirectories: [String],
+        machine: String = HostMachine.name, stop: Descriptor?, firstWait: Double = 1,
+        progress: @escaping (BuildStep, UInt64, UInt64?) -> Void,
+        examine: @escaping (String) throws(StationError) -> BuilderInfo
+    ) {
+        self.directory = directory
+        self.vault = vault
+        self.keyDirectories = keyDirectories
+        self.machine = machine
+        self.stop = stop
+        self.firstWait = firstWait
+        self.progress = BuildProgressTeller(send: progress)
+        self.examine = examine
+    }
+
+    /// Blocks.
+    /// - Throws: `builder_host_unsupported`, `builder_offline`, `download_…`, `tls_failed`, `sums_…`, `key_unknown`,
+    ///   `signature_wrong`, `signature_missing`, `signature_invalid`, `hash_mismatch`, `builder_archive_invalid`, `storage_full`,
+    ///   `import_stopped`, and what `make info` comes to.
+    package func ensure(_ request: BuilderRequest) throws(StationError) -> (BuilderFacts, [BuilderProfile]) {
+        guard machine == "x86_64" else {
+            throw StationError(
+                "builder_host_unsupported",
+                "OpenWrt's Image Builder runs on x86_64 hosts only, and this is \(machine.printable(limit: 30))",
+                remedy: "build the image on an x86_64 host, and: stationctl image import FILE")
+        }
+        if let there = present(request) { return there }
+        guard !request.source.isOffline else {
+            throw StationError(
+                "builder_offline",
+                "the Image Builder \(request.triple) is not here, and Offline=yes lets nothing be fetched",
+                remedy: "set Offline=no under [ImageBuilder] in station.conf, then: stationctl builder ensure "
+                    + "\(request.triple.release) \(request.triple.target) \(request.triple.subtarget)")
+        }
+        let lock = try directory.lock(request.triple) { () throws(StationError) in
+            progress.tell(.resolving, 0, nil)
+            try pause()
+        }
+        defer { withExtendedLifetime(lock) {} }
+        // Whoever was before may have fetched it.
+        if let there = present(request) { return there }
+        directory.sweep(now: SystemClock.wallSeconds())
+        return try fetch(request)
+    }
+
+    /// What is here already, where that is good enough.
+    private func present(_ request: BuilderRequest) -> (BuilderFacts, [BuilderProfile])? {
+        // A release never changes.
+        let isSettled = !request.isRefresh || request.source.isOffline || !request.triple.isSnapshot
+        guard isSettled else { return nil }
+        let record = request.known.flatMap { directory.record(of: $0) } ?? directory.record(of: request.triple)
+        guard let record, record.facts.triple == request.triple else { return nil }
+        return there(record)
+    }
+
+    private func there(_ record: BuilderDirectory.Record) -> (BuilderFacts, [BuilderProfile]) {
+        var facts = record.facts
+        facts.wasThere = true
+        return (facts, record.info.profiles)
+    }
+
+    private func fetch(_ request: BuilderRequest) throws(StationError) -> (BuilderFacts, [BuilderProfile]) {
+        progress.tell(.resolving, 0, nil)
+        let download = Download(source: request.source, stop: stop, progress: progress, firstWait: firstWait)
+        let list = try BuilderList.fetch(
+            request, download: download, keyDirectories: keyDirectories,
+            makeFile: { () throws(StationError) in try UnsealedFile(in: vault.directory, isNamed: false) })
+        if let record = directory.record(of: list.sha256), record.facts.triple == request.triple {
+            return there(record)
+        }
+        let (part, path) = try directory.part(of: list.sha256)
+        let room = BuilderRoom(directory: directory, byteLimit: request.byteLimit)
+        let mirror = try download.file(
+            "\(request.triple.serverPath)/\(list.archiveName)", sha256: list.sha256, into: part
+        ) { byteCount throws(StationError) in try room.check(byteCount * (1 + Self.unpackedFactor)) }
+        let archiveByteCount = (try? part.status().byteCount) ?? 0
+
+        let (partial, lock) = try directory.makePartial()
+        defer { withExtendedLifetime(lock) {} }
+        var isSealed = false
+        defer { if !isSealed { FileTree.remove(partial) } }
+        let archive = BuilderArchive(
+            source: try ImageSource(part, stop: stop), byteLimit: try room.left(), progress: progress)
+        try archive.unpack(into: "\(partial)/tree")
+        progress.tell(.examining, 0, nil)
+        let info = try examine("\(partial)/tree")
+        guard info.target == "\(request.triple.target)/\(request.triple.subtarget)" else {
+            throw BuilderArchive.invalid(
+                "it is for \(info.target.printable(limit: 80)), not for \(request.triple.target)/\(request.triple.subtarget)"
+            )
+        }
+        let facts = BuilderFacts(
+            triple: request.triple, archiveName: list.archiveName, archiveSHA256: list.sha256,
+            archiveByteCount: archiveByteCount, byteCount: FileTree.byteCount(partial), vouching: list.vouching,
+            mirror: mirror, info: info, wasThere: false, warnings: list.warnings)
+        if let stop { try Self.checkStop(stop) }
+        try directory.seal(partial, BuilderDirectory.Record(facts: facts, info: info))
+        isSealed = true
+        unlink(path)
+        return (facts, info.profiles)
+    }
+
+    private func pause() throws(StationError) {
+        var events = [pollfd(fd: stop?.number ?? -1, events: Int16(POLLIN), revents: 0)]
+        if poll(&events, 1, 200) > 0 { throw Self.stopped }
+    }
+
+    private static func checkStop(_ stop: Descriptor) throws(StationError) {
+        var events = [pollfd(fd: stop.number, events: Int16(POLLIN), revents: 0)]
+        if poll(&events, 1, 0) > 0 { throw stopped }
+    }
+
+    private static let stopped = StationError("import_stopped", "it was stopped")
+}
+
+/// What kind of machine this host is.
+package enum HostMachine {
+    /// `x86_64`. Corresponds to `uname(2)`.
+    package static let name: String = {
+        var names = utsname()
+        guard uname(&names) == 0 else { return "" }
+        return withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+    }()
+}
+
+/// The room that a builder has: what `StorageLimit=` leaves beside the builders that are there, and what the file system has.
+struct BuilderRoom {
+    let directory: BuilderDirectory
+    let byteLimit: UInt64
+
+    /// What may still be taken, in bytes.
+    /// - Throws: `storage_full` where nothing may.
+    func left() throws(StationError) -> UInt64 {
+        let used = directory.archives().reduce(0) { $0 + (directory.record(of: $1)?.facts.byteCount ?? 0) }
+        var status = statvfs()
+        let free =
+            statvfs(directory.path, &status) == 0 ? UInt64(status.f_bavail) * UInt64(status.f_frsize) : .max
+        guard used < byteLimit else { throw full("the Image Builders that are here take \(Quantity.bytes(used))", 0) }
+        return min(byteLimit - used, free)
+    }
+
+    /// Asks before anything is written.
+    /// - Throws: `storage_full`.
+    func check(_ byteCount: UInt64) throws(StationError) {
+        let left = try left()
+        guard byteCount > left else { return }
+        throw full("it needs about \(Quantity.bytes(byteCount)) to be fetched and unpacked", left)
+    }
+
+    private func full(_ what: String, _ left: UInt64) -> StationError {
+        StationError(
+            "storage_full",
+            "\(what), and \(Quantity.bytes(left)) are left (StorageLimit= is \(Quantity.bytes(byteLimit)))",
+            remedy: "stationctl builder prune, or raise StorageLimit=")
+    }
+}

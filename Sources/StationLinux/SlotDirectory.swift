@@ -1,0 +1,174 @@
+import CLinux
+import Glibc
+package import StationCore
+
+/// The directory of slot files, as root left it. Daemon, writer, udev helper and command line read it through here.
+///
+/// A slot file says what may be wiped, so one that anybody but its owner could have written is refused.
+package enum SlotDirectory {
+    /// Where it is when nobody says otherwise.
+    package static let path = "/etc/flashing-station/slots.d"
+
+    /// Reads all `NAME.slot` files. Blocks. A directory that is not there declares nothing.
+    /// - Parameter ownerID: who must own directory and files; anything but root is for tests and practice stations.
+    /// - Returns: the declarations in the order of their names, and what is wrong: `slot_file_untrusted`,
+    ///   `slot_file_unreadable`, `slot_name_invalid`, `slot_ambiguous` for each place declared twice (both declarations
+    ///   are returned; one whose place stands in a file with an error, too, is not), `light_claimed_twice` likewise, and
+    ///   the codes of `SlotDeclaration`.
+    package static func load(
+        _ directory: String = path, ownerID: UInt32 = 0
+    ) -> (declarations: [SlotDeclaration], problems: [StationError]) {
+        do {
+            guard try isThereAndTrusted(directory, ownerID: ownerID) else { return ([], []) }
+        } catch {
+            return ([], [error])
+        }
+        var declarations: [SlotDeclaration] = []
+        var problems: [StationError] = []
+        var brokenClaims: [(file: String, place: Place)] = []
+        for name in slotFiles(in: directory) {
+            do {
+                let slot = try SlotName(name)
+                guard let text = try text(of: slot, in: directory, ownerID: ownerID) else { continue }
+                brokenClaims += SlotDeclaration.placesNamed(in: text).map { ("\(name).slot", $0) }
+                declarations.append(
+                    try SlotDeclaration(name: slot, fileName: filePath(slot, in: directory), text: text))
+                brokenClaims.removeAll { $0.file == "\(name).slot" }
+            } catch {
+                problems.append(error)
+            }
+        }
+        declarations.sort { $0.name < $1.name }
+        // What a file with an error would declare is not known, but that it wants this place is.
+        declarations.removeAll { slot in
+            guard let claim = brokenClaims.first(where: { $0.place == slot.place }) else { return false }
+            problems.append(
+                StationError(
+                    Reason.slotAmbiguous.rawValue,
+                    "\(slot.name) and \(claim.file.printable(limit: 80)), which has an error, name the same place, \(slot.place)",
+                    remedy: "mend or remove \(claim.file.printable(limit: 80))"))
+            return true
+        }
+        for (index, slot) in declarations.enumerated() {
+            guard let other = declarations[..<index].first(where: { $0.place == slot.place }) else { continue }
+            problems.append(
+                StationError(
+                    Reason.slotAmbiguous.rawValue,
+                    "\(other.name) and \(slot.name) declare the same place, \(slot.place)",
+                    remedy: "sudo stationctl slot remove \(slot.name)"))
+        }
+        return (declarations, problems + SlotLights.problems(declarations))
+    }
+
+    /// Reads the file of one slot. Blocks.
+    /// - Throws: `slot_unknown`, and the codes of the other `load`.
+    package static func load(
+        _ name: SlotName, in directory: String = path, ownerID: UInt32 = 0
+    ) throws(StationError) -> SlotDeclaration {
+        guard try isThereAndTrusted(directory, ownerID: ownerID),
+            let text = try text(of: name, in: directory, ownerID: ownerID)
+        else {
+            throw StationError(
+                Reason.slotUnknown.rawValue, "no slot “\(name)” is declared in \(directory.printable())",
+                remedy: name.text.nearest(in: slotFiles(in: directory)).map { "did you mean \($0)?" }
+                    ?? "declare it: sudo stationctl slot learn \(name)")
+        }
+        return try SlotDeclaration(name: name, fileName: filePath(name, in: directory), text: text)
+    }
+
+    /// Writes the file of a slot in one step, readable by everybody. Blocks.
+    /// - Throws: `slot_file_unwritable`, `slot_file_untrusted` for the directory.
+    package static func save(
+        _ slot: SlotDeclaration, in directory: String = path, ownerID: UInt32 = 0
+    ) throws(StationError) {
+        do {
+            if try !isThereAndTrusted(directory, ownerID: ownerID) {
+                _ = try retrying("mkdir", directory) { mkdir(directory, 0o755) }
+                // The writer and udev's helper read it, whatever umask root has.
+                _ = try retrying("chmod", directory) { chmod(directory, 0o755) }
+            }
+            try SmallFile.replace(filePath(slot.name, in: directory), with: slot.fileText, mode: 0o644)
+        } catch let error as StationError {
+            throw error
+        } catch {
+            throw StationError("slot_file_unwritable", "\(error)", remedy: "run it with sudo")
+        }
+    }
+
+    /// Deletes the file of a slot.
+    /// - Throws: `slot_unknown`, `slot_file_unwritable`.
+    package static func remove(_ name: SlotName, in directory: String = path) throws(StationError) {
+        let file = filePath(name, in: directory)
+        guard unlink(file) != 0 else { return }
+        if errno == ENOENT {
+            throw StationError(Reason.slotUnknown.rawValue, "no slot “\(name)” is declared in \(directory.printable())")
+        }
+        throw SystemError("unlink", file).asStationError("slot_file_unwritable", remedy: "run it with sudo")
+    }
+
+    package static func filePath(_ name: SlotName, in directory: String = path) -> String {
+        "\(directory)/\(name).slot"
+    }
+
+    private static func slotFiles(in directory: String) -> [String] {
+        (SmallFile.names(in: directory) ?? []).filter { $0.hasSuffix(".slot") }.map { String($0.dropLast(5)) }
+    }
+
+    private static func isThereAndTrusted(_ directory: String, ownerID: UInt32) throws(StationError) -> Bool {
+        do {
+            let status = try FileStatus(of: directory, followingLinks: false)
+            try check(status, is: .directory, ownerID: ownerID, path: directory)
+            return true
+        } catch let error as SystemError {
+            if error.number == ENOENT { return false }
+            throw error.asStationError("slot_file_unreadable")
+        } catch let error as StationError {
+            throw error
+        } catch { throw StationError("slot_file_unreadable", "\(error)") }
+    }
+
+    /// Nil when the file is not there.
+    private static func text(
+        of name: SlotName, in directory: String, ownerID: UInt32
+    ) throws(StationError) -> String? {
+        let path = filePath(name, in: directory)
+        do {
+            // Not blocking, for a pipe; not following links; and what is checked is the file that is read.
+            let file = try Descriptor(opening: path, O_RDONLY | O_NONBLOCK | station_o_nofollow)
+            try check(file.status(), is: .regular, ownerID: ownerID, path: path)
+            let bytes = try SmallFile.read(file, path: path, limit: KeyValueFile.byteLimit)
+            return String(decoding: bytes, as: UTF8.self)
+        } catch let error as SystemError {
+            if error.number == ENOENT { return nil }
+            if error.number == ELOOP {
+                throw untrusted(path, "is a symbolic link", remedy: "put the file itself there")
+            }
+            throw error.asStationError("slot_file_unreadable")
+        } catch let error as StationError {
+            throw error
+        } catch { throw StationError("slot_file_unreadable", "\(error)") }
+    }
+
+    private static func check(
+        _ status: FileStatus, is kind: FileStatus.Kind, ownerID: UInt32, path: String
+    ) throws(StationError) {
+        let isDirectory = kind == .directory
+        guard status.kind == kind else {
+            throw untrusted(path, "is no \(isDirectory ? "directory" : "regular file")", remedy: "remove it")
+        }
+        let owner = ownerID == 0 ? "root" : "\(ownerID)"
+        guard status.ownerID == ownerID else {
+            throw untrusted(
+                path, "belongs to uid \(status.ownerID), not to \(owner)", remedy: "chown \(owner): \(path)")
+        }
+        guard status.mode & 0o022 == 0 else {
+            throw untrusted(
+                path, "may be written by its group or by others", remedy: "chmod \(isDirectory ? "755" : "644") \(path)"
+            )
+        }
+    }
+
+    private static func untrusted(_ path: String, _ problem: String, remedy: String) -> StationError {
+        StationError(Reason.slotFileUntrusted.rawValue, "\(path.printable()) \(problem)", remedy: remedy.printable())
+    }
+}

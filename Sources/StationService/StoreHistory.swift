@@ -1,0 +1,89 @@
+package import StationCore
+
+extension Store {
+    /// The jobs that a query asks for, newest first.
+    /// - Throws: `verdict_unknown`, `job_id_invalid`, `card_invalid`.
+    package func history(_ query: Control.HistoryQuery) async throws(StationError) -> [JobRecord] {
+        let statement = try HistoryStatement(query)
+        return try await perform { database in
+            try database.query(statement.text, statement.parameters).map { row throws(StationError) in
+                try JobRecord(row)
+            }
+        }
+    }
+}
+
+/// A history query as SQL that reads an index and then only the rows it shows.
+struct HistoryStatement: Sendable {
+    static let defaultLimit = 50
+    static let largestLimit = 10_000
+
+    var text: String
+    var parameters: [StoreValue] = []
+
+    /// - Throws: `verdict_unknown`, `job_id_invalid`, `card_invalid`.
+    init(_ query: Control.HistoryQuery) throws(StationError) {
+        var conditions: [String] = []
+        var index = "jobs_in_order"
+        if let slot = query.slot {
+            if Self.isGlob(slot) {
+                conditions.append("slot GLOB ?")
+                parameters.append(.text(Self.glob(slot)))
+            } else {
+                index = "jobs_of_slot"
+                conditions.append("slot = ?")
+                parameters.append(.text(slot))
+            }
+        }
+        if let job = query.job, !job.isEmpty {
+            guard job.isLowerHexadecimal else {
+                throw StationError(
+                    "job_id_invalid", "“\(job.printable(limit: 40))” is not the beginning of a job id",
+                    remedy: "job ids are of 0–9 and a–f, as stationctl history shows them")
+            }
+            index = "jobs_by_id"
+            conditions.append("id >= ? AND id < ?")
+            // Behind every digit.
+            parameters += [.text(job), .text(job + "g")]
+        }
+        if let card = query.card {
+            try CardReference.check(card)
+            index = "jobs_of_card"
+            conditions.append("card IN (\(CardReference.keys))")
+            parameters += CardReference.parameters(card)
+        }
+        if let verdict = query.verdict {
+            let words = ["passed", "failed", "refused", "cancelled", "interrupted"]
+            guard words.contains(verdict) else {
+                throw StationError(
+                    "verdict_unknown", "“\(verdict.printable(limit: 40))” is no verdict",
+                    remedy: verdict.nearest(in: words).map { "did you mean \($0)?" }
+                        ?? "use one of " + words.joined(separator: ", "))
+            }
+            conditions.append("verdict = ?")
+            parameters.append(.text(verdict))
+        }
+        if let since = query.since {
+            conditions.append("started_at >= ?")
+            parameters.append(.real(since))
+        }
+        if let image = query.image {
+            conditions.append(Self.isGlob(image) ? "image GLOB ?" : "image = ?")
+            parameters.append(.text(Self.isGlob(image) ? Self.glob(image) : image))
+        }
+        parameters.append(.integer(Int64(min(max(0, query.limit ?? Self.defaultLimit), Self.largestLimit))))
+        let filter = conditions.isEmpty ? "" : "WHERE " + conditions.joined(separator: " AND ")
+        text = """
+            SELECT * FROM jobs WHERE sequence IN (
+                SELECT sequence FROM jobs INDEXED BY \(index) \(filter) ORDER BY sequence DESC LIMIT ?)
+            ORDER BY sequence DESC
+            """
+    }
+
+    private static func isGlob(_ text: String) -> Bool { text.contains { $0 == "*" || $0 == "?" } }
+
+    /// SQLite's globs know classes, [a-z]; the station's do not.
+    private static func glob(_ text: String) -> String {
+        text.reduce(into: "") { $0 += $1 == "[" ? "[[]" : String($1) }
+    }
+}

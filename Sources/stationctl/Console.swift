@@ -1,0 +1,169 @@
+import FoundationEssentials
+import Glibc
+import StationCore
+import StationLinux
+
+/// Where stationctl writes: plain text into a pipe, colours on a terminal that has them and a person who wants them.
+struct Console {
+    /// What the option `--color` says.
+    enum ColorChoice: String, CaseIterable { case auto, always, never }
+
+    enum Style: Sendable {
+        case plain, good, bad, attention, active, faint, strong
+        /// Words that are to be read from afar, on a ground of their colour.
+        case goodWord, badWord, attentionWord
+
+        var code: String {
+            switch self {
+            case .plain: ""
+            case .good: "1;32"
+            case .bad: "1;31"
+            case .attention: "33"
+            case .active: "36"
+            case .faint: "2"
+            case .strong: "1"
+            case .goodWord: "1;7;32"
+            case .badWord: "1;7;31"
+            case .attentionWord: "1;7;33"
+            }
+        }
+
+        /// Without colour.
+        var plainCode: String {
+            switch self {
+            case .goodWord, .badWord, .attentionWord: "1;7"
+            case .strong: "1"
+            default: ""
+            }
+        }
+    }
+
+    /// What a terminal is told besides the text.
+    private enum Attributes { case none, withoutColor, all }
+
+    let isTerminal = isatty(1) == 1
+    /// Whether the locale has more than ASCII.
+    let isUnicode: Bool
+    private var attributes: Attributes
+    private let canDraw: Bool
+
+    init(color: ColorChoice = .auto) {
+        let environment = ChildProcess.environment
+        let isDumb = ["", "dumb"].contains(environment["TERM"] ?? "")
+        let forbids = !(environment["NO_COLOR"] ?? "").isEmpty || isDumb
+        switch color {
+        case .auto: attributes = isTerminal && !forbids ? .all : .none
+        case .always: attributes = .all
+        case .never: attributes = .none
+        }
+        canDraw = isTerminal && !isDumb
+        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].compactMap { environment[$0] }.first { !$0.isEmpty } ?? "C"
+        isUnicode = locale.uppercased().contains("UTF-8") || locale.uppercased().contains("UTF8")
+    }
+
+    /// For a picture that is drawn with escape codes anyway: who wants no colour still gets bold and inverse words.
+    var forDrawing: Console {
+        var console = self
+        if console.attributes == .none { console.attributes = .withoutColor }
+        return console
+    }
+
+    /// Whether a picture can be drawn and redrawn, rather than line after line.
+    var isScreen: Bool { canDraw }
+
+    /// Columns and rows of the terminal; 80 and 24 where it does not say.
+    var size: (columns: Int, rows: Int) {
+        var window = winsize()
+        guard isTerminal, ioctl(1, UInt(TIOCGWINSZ), &window) == 0, window.ws_col > 0, window.ws_row > 0 else {
+            return (80, 24)
+        }
+        return (Int(window.ws_col), Int(window.ws_row))
+    }
+
+    /// The columns that text has to fit in; nil in a pipe, where nothing is wrapped or cut.
+    var width: Int? { isTerminal ? size.columns : nil }
+
+    func styled(_ text: String, _ style: Style) -> String {
+        let code = attributes == .all ? style.code : attributes == .withoutColor ? style.plainCode : ""
+        return code.isEmpty || text.isEmpty ? text : "\u{1B}[\(code)m\(text)\u{1B}[0m"
+    }
+
+    // MARK: Writing
+
+    func text(_ text: String) { write(shown(text), to: 1) }
+    func line(_ text: String = "") { self.text(text + "\n") }
+
+    /// Text that is indented and wrapped on a terminal, and one line in a pipe.
+    /// - Parameter first: stands in place of the first line's indentation; as wide as it.
+    func paragraph(_ text: String, indent: Int = 0, first: String? = nil) {
+        let space = String(repeating: " ", count: indent)
+        let lines = width.map { text.wrapped(to: max(20, $0 - indent)) } ?? [text]
+        for (index, line) in lines.enumerated() { self.line((index == 0 ? first ?? space : space) + line) }
+    }
+
+    /// A line on standard error.
+    func note(_ text: String) { write(shown(text + "\n"), to: 2) }
+
+    /// What went wrong, and what to do about it, on standard error.
+    func problem(_ message: String, remedy: String) {
+        // Never wrapped here: what to do is often a command, and is to be copied in one piece.
+        note(message.printable(limit: 2000))
+        if !remedy.isEmpty { note("  what to do: \(remedy.printable(limit: 2000))") }
+    }
+
+    /// One JSON value.
+    /// - Parameter inOneLine: for streams of values.
+    func json(_ value: some Encodable, inOneLine: Bool = false) {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting =
+            inOneLine
+            ? [.sortedKeys, .withoutEscapingSlashes] : [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
+        guard let data = try? encoder.encode(value) else { return }
+        write(String(decoding: data, as: UTF8.self) + "\n", to: 1)
+    }
+
+    /// Text for another program, exactly as it is.
+    func data(_ text: String) { write(text, to: 1) }
+
+    /// Replaces the line the cursor is in; for terminals.
+    func redraw(_ line: String) { write("\r\u{1B}[K" + shown(line), to: 1) }
+
+    /// The text as the locale can show it, in as many columns as far as that can be.
+    func shown(_ text: String) -> String {
+        guard !isUnicode, !text.utf8.allSatisfy({ $0 < 128 }) else { return text }
+        return text.reduce(into: "") { $0 += $1.isASCII ? String($1) : Self.substitutes[$1] ?? "?" }
+    }
+
+    private static let substitutes: [Character: String] = [
+        "…": "...", "–": "-", "—": "-", "→": ">", "“": "\"", "”": "\"", "’": "'", "·": ".", "×": "x", "█": "#",
+        "░": ".",
+        "↑": "^", "↓": "v", "≥": ">",
+    ]
+
+    /// Stands where something was cut out.
+    var cutMark: String { isUnicode ? "…" : "~" }
+
+    private func write(_ text: String, to number: Int32) {
+        var bytes = Array(text.utf8)[...]
+        while !bytes.isEmpty {
+            let count = bytes.withUnsafeBytes { Glibc.write(number, $0.baseAddress, $0.count) }
+            if count >= 0 {
+                bytes = bytes.dropFirst(count)
+            } else if errno != EINTR {
+                Self.giveUp(errno, writingTo: number)
+            }
+        }
+    }
+
+    /// No command goes on for nothing: nobody reads any more, which is no error to talk about, or the disk is full.
+    private static func giveUp(_ number: Int32, writingTo stream: Int32) -> Never {
+        if number == EPIPE {
+            signal(SIGPIPE, SIG_DFL)
+            raise(SIGPIPE)
+        } else if stream == 1 {
+            let text = "stationctl: the output cannot be written: \(SystemError.text(number))\n"
+            _ = Array(text.utf8).withUnsafeBytes { Glibc.write(2, $0.baseAddress, $0.count) }
+        }
+        exit(ExitCode.failure.rawValue)
+    }
+}

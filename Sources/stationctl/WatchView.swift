@@ -1,0 +1,60 @@
+import StationCore
+import StationLinux
+
+/// `watch`: a live picture on a terminal; a line for each change, or JSON, into a pipe.
+struct WatchView {
+    static let all = [
+        Command(
+            "watch", operands: "[SLOT…]", count: 0...1000, summary: "Follows slots live: progress, rate, verdict",
+            details: """
+                On a terminal the whole screen shows all slots; q or Ctrl-C ends it, the arrow
+                keys scroll where there are more slots than fit, and a station that restarts is
+                waited for. Into a pipe goes one line for each change, with --json one status
+                for each; there it ends when the station does.
+                """,
+            examples: ["stationctl watch", "stationctl watch slot1 --json | jq -r .slots[0].state"],
+            exits: [
+                "0 ended by q or Ctrl-C", "2 usage", "3 no station answers; into a pipe: the station went away",
+                "4 not permitted", "5 no such slot",
+            ],
+            run: { try WatchView(context: $0).run() })
+    ]
+
+    let context: Context
+
+    func run() throws -> ExitCode {
+        guard context.isJSON || !context.console.isScreen else { return try LiveView(context).run() }
+        var before: [SlotName: String] = [:]
+        try context.connect().callMore(.watch, as: Control.Status.self) { reply in
+            var status = reply
+            status.slots = try context.select(reply.slots, by: context.operands)
+            if context.isJSON {
+                context.console.json(status, inOneLine: true)
+                return true
+            }
+            for slot in status.slots {
+                let text = change(slot)
+                guard before[slot.name] != text else { continue }
+                before[slot.name] = text
+                context.console.line("\(LocalTime.text(SystemClock.wallSeconds())) \(slot.name) \(text)")
+            }
+            return true
+        }
+        return .success
+    }
+
+    /// What a line says of a slot; another text is a change. Progress counts in tenths.
+    private func change(_ slot: SlotStatus) -> String {
+        guard slot.state == "running", let job = slot.job, let progress = job.progress else {
+            return ([SlotText.state(slot).line] + [SlotText.image(slot)] + SlotText.notes(slot)).joined(separator: "; ")
+        }
+        let tenths = SlotText.percent(progress).map { " \($0 / 10 * 10) %" } ?? ""
+        return "\(progress.phase.title)\(tenths); \(job.image); job \(job.id.short)"
+    }
+
+    /// `[######··········]`, of so many columns inside the brackets.
+    static func bar(_ share: Double, width: Int) -> String {
+        let done = Int(min(1, max(0, share)) * Double(width))
+        return "[" + String(repeating: "#", count: done) + String(repeating: "·", count: width - done) + "]"
+    }
+}

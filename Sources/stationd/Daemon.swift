@@ -1,0 +1,142 @@
+import Dispatch
+import Glibc
+import StationCore
+import StationLinux
+import StationService
+
+/// The composition root of the daemon: everything that is chosen is chosen here.
+enum Daemon {
+    static let syntax = CommandSyntax(
+        "stationd", summary: "The flashing station's daemon: watches slots, asks writers, remembers verdicts",
+        details: """
+            Started by systemd as stationd.service. Without systemd it starts station-writer and
+            station-library itself, from the directory it was started from.
+            """,
+        options: [
+            .init("--check-config", "check configuration and slot files, and end"),
+            .init("--config", value: "DIR", "where station.conf and slots.d are (/etc/flashing-station)"),
+            .init("--state", value: "DIR", "where records and images are (/var/lib/flashing-station)"),
+            .init("--socket", value: "PATH", "the control socket (/run/flashing-station/control)"),
+            .init("--programs", value: "DIR", "start station-writer and station-library from here, not by systemd"),
+        ],
+        examples: ["stationd --check-config"])
+
+    /// Kept here because nothing that a function holds outlives its last use, and `dispatchMain` never returns: an optimised
+    /// build would hear no signal. `nonisolated(unsafe)`: written once, before there is a second thread, and never read.
+    nonisolated(unsafe) private static var signalSources: [any DispatchSourceSignal] = []
+
+    /// Does what the arguments say. Returns the exit code, or never.
+    static func run(_ words: [String]) -> Int32 {
+        do {
+            let arguments = try syntax.parse(words)
+            if arguments.has("--help") { return say(syntax.help) }
+            if arguments.has("--version") { return say("stationd \(StationVersion.text)\n") }
+            let setup = setup(arguments)
+            if arguments.has("--check-config") { return checkConfiguration(setup) }
+            return try serve(setup, socketPath: arguments.value("--socket") ?? Control.socketPath)
+        } catch {
+            complain(error)
+            return error.code == "usage" ? 2 : 1
+        }
+    }
+
+    private static func setup(_ arguments: Arguments) -> StationSetup {
+        let configuration = arguments.value("--config") ?? ConfigurationFiles.directory
+        let state = arguments.value("--state") ?? "/var/lib/flashing-station"
+        let slots = "\(configuration)/slots.d"
+        let isSystemd = (try? FileStatus(of: "/run/systemd/system")) != nil
+        var writers = WriterLaunch.sockets(directory: "/run/flashing-station/writer")
+        var library = LibraryLaunch.socket(path: "/run/flashing-station/library")
+        if arguments.has("--programs") || !isSystemd {
+            let programs = arguments.value("--programs") ?? ownDirectory
+            writers = .program(path: "\(programs)/station-writer", arguments: ["--config", configuration])
+            library = .program(
+                path: "\(programs)/station-library",
+                arguments: [
+                    "--vault", "\(state)/images", "--builders", "\(state)/builders", "--builds", "\(state)/builds",
+                    "--keys", "/usr/share/flashing-station/keys", "--keys", "\(configuration)/keys",
+                ])
+        }
+        return StationSetup(
+            version: StationVersion.text, configurationDirectory: configuration, slotsDirectory: slots,
+            databasePath: "\(state)/store/station.db", imagesDirectory: "\(state)/images",
+            buildsDirectory: "\(state)/builds", writers: writers,
+            library: library)
+    }
+
+    private static var ownDirectory: String {
+        let path = SmallFile.link("/proc/self/exe") ?? "/usr/lib/flashing-station/stationd"
+        return path.split(separator: "/").dropLast().map { "/\($0)" }.joined()
+    }
+
+    private static func checkConfiguration(_ setup: StationSetup) -> Int32 {
+        var problems: [StationError] = []
+        do {
+            _ = try ConfigurationFiles.load(setup.configurationDirectory)
+        } catch {
+            problems.append(error)
+        }
+        let (slots, found) = SlotDirectory.load(setup.slotsDirectory)
+        problems += found
+        problems.forEach(complain)
+        guard problems.isEmpty else { return 1 }
+        return say("The configuration in \(setup.configurationDirectory) is good; \(slots.count) slots are declared.\n")
+    }
+
+    private static func serve(_ setup: StationSetup, socketPath: String) throws(StationError) -> Int32 {
+        signal(SIGPIPE, SIG_IGN)
+        let station = try Station(setup: setup, journal: Journal(), manager: ServiceManager())
+        let access = ControlAccess(
+            readerGroupID: UserDatabase.groupID(named: "station"),
+            operatorGroupID: UserDatabase.groupID(named: "station-operator"))
+        let server = try ControlServer(
+            socketPath: socketPath, control: station, access: access,
+            information: ServiceInformation(version: setup.version))
+        let queue = DispatchQueue(label: "signals")
+        signalSources = [SIGTERM, SIGINT, SIGHUP].map { number in
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+            source.setEventHandler { @Sendable in
+                Task { await hear(number, station, server) }
+            }
+            source.resume()
+            return source
+        }
+        Task {
+            do {
+                await server.start()
+                try await station.start()
+            } catch {
+                complain(error as? StationError ?? StationError("internal_error", "\(error)"))
+                exit(1)
+            }
+        }
+        dispatchMain()
+    }
+
+    private static func hear(_ number: Int32, _ station: Station, _ server: ControlServer) async {
+        if number == SIGHUP {
+            do {
+                try await station.reload(caller: 0)
+            } catch {
+                complain(error as? StationError ?? StationError("internal_error", "\(error)"))
+            }
+            return
+        }
+        await station.stop()
+        await server.stop()
+        exit(0)
+    }
+
+    private static func say(_ text: String) -> Int32 {
+        write(text, to: 1)
+        return 0
+    }
+
+    private static func complain(_ error: StationError) { write("stationd: \(error)\n", to: 2) }
+
+    private static func write(_ text: String, to number: Int32) {
+        var bytes = Array(text.utf8)
+        _ = bytes.withUnsafeMutableBytes { Glibc.write(number, $0.baseAddress, $0.count) }
+    }
+}

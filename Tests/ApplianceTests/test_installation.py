@@ -1,0 +1,72 @@
+"""What an administrator sees and does: systemctl, journalctl, reload, removal; and figures of the installed daemon."""
+import machine as bench
+from conftest import MMC, SLOTS, verdict
+
+PASSED = "9838f06f931a405cb6a0dc219b361a8e"
+
+
+def test_systemctl_and_journalctl_tell_what_happened(station, machine, new_card):
+    began = station.now()
+    machine.usb_insert(1, new_card(32))
+    report = station.wait_verdict("slot1")
+    assert verdict(report) == "passed"
+    print(f"event to disk held: {report['heldAfterSeconds']:.2f} s, of which the guard {report['guardSeconds']:.2f} s")
+    bench.wait_until(lambda: "slot1 passed" in machine.run("systemctl show -P StatusText stationd.service").stdout, 10,
+                     "the status line")
+    assert 'Status: "' in machine.run("systemctl status stationd.service").stdout
+    machine.run("journalctl --sync")
+    explained = machine.run(f"journalctl -x --no-pager MESSAGE_ID={PASSED} -n 1").stdout
+    assert "Take the card out. The slot is ready for the next one" in explained, explained
+    assert "@STATION" not in explained, explained
+    story = station.story(began, "STATION_SLOT=slot1")
+    ids = [entry["MESSAGE"].split(" — ")[0] for entry in story]
+    assert "inserted" in ids[0] and "PASSED" in ids[-1], ids
+    units = station.story(began, "UNIT=station-writer@slot1.service")
+    assert any("Started" in entry["MESSAGE"] for entry in units)
+
+
+def test_the_daemon_keeps_its_watchdog_content_and_its_journal_clean(station, machine):
+    shown = dict(line.split("=", 1) for line in machine.run(
+        "systemctl show stationd.service -p WatchdogUSec,Type,Restart").stdout.splitlines())
+    assert (shown["WatchdogUSec"], shown["Type"], shown["Restart"]) == ("30s", "notify", "on-failure")
+    pid = machine.run("systemctl show -P MainPID stationd.service").stdout.strip()
+    used = lambda: sum(int(field) for field in machine.read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[11:13])
+    uptime = lambda: float(machine.read("/proc/uptime").split()[0])
+    before, began = used(), uptime()
+    # A measurement over a time, not a wait for something: the watchdog is fed in it.
+    bench.wait_until(lambda: uptime() - began >= 16, 60, "16 s of the machine's time", interval=1)
+    ticks = int(machine.run("getconf CLK_TCK").stdout)
+    status = machine.read(f"/proc/{pid}/status")
+    memory = next(line for line in status.splitlines() if line.startswith("VmRSS")).split(":")[1].strip()
+    print(f"idle: {memory} resident, {(used() - before) / ticks:.2f} s of CPU in {uptime() - began:.0f} s")
+    said = [entry["MESSAGE"] for entry in machine.journal("_COMM=stationd") if not entry.get("MESSAGE_ID")]
+    assert said == [], said
+
+
+def test_removal_leaves_configuration_and_images_and_another_installation_finds_them(station, machine, new_card):
+    # Cards that are in are everybody's again meanwhile, on both buses.
+    station.declare({"sd": (MMC, "mmc")})
+    station.ctl("disarm", "slot1")
+    disks = ["mmcblk0", machine.usb_insert(1, new_card(32)).wait_disk()]
+    machine.mmc_insert(new_card(32))
+    for name in ("slot1", "sd"):
+        station.wait_state(name, "waiting")
+    groups = lambda: {machine.run(f"stat -c %G /dev/{disk}").stdout.strip() for disk in disks}
+    assert groups() == {"station-writer"}
+    kept = "find /etc/flashing-station /var/lib/flashing-station -type f ! -name '*-wal' ! -name '*-shm' | sort"
+    before = machine.run(kept).stdout
+    try:
+        machine.run("/mnt/share/station/packaging/install --uninstall", timeout=60)
+        assert machine.run(kept).stdout == before
+        left = machine.run("ls -d /usr/bin/stationctl /usr/lib/flashing-station /lib/systemd/system/station* "
+                           "/lib/udev/rules.d/59-flashing-station.rules /etc/systemd/system/*.wants/station* "
+                           "/run/flashing-station 2>/dev/null", check=False).stdout
+        assert left == ""
+        assert groups() == {"disk"}
+        assert machine.run("systemctl list-units --all --plain --no-legend 'station*'").stdout == ""
+    finally:
+        machine.run("/mnt/share/station/packaging/install --binaries /mnt/share/station/bin", timeout=120)
+    assert groups() == {"station-writer"}
+    slots = {slot["name"]: slot for slot in station.json("status")["slots"]}
+    assert {name for name, slot in slots.items() if slot["isArmed"]} == SLOTS.keys() - {"slot1"}, slots
+    station.undeclare("sd")

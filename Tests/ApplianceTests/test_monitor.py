@@ -1,0 +1,28 @@
+"""A station that lost events: it looks at everything again, and hears the next ones."""
+
+MONITOR_RESTORED = "1fe3679e8a8d4d9885bc10d6c2b53b15"
+
+
+def flood(machine):
+    """More events than an unprivileged socket's queue takes, while nobody reads it; of a disk that udev is soon done with."""
+    machine.run("modprobe loop; for i in $(seq 500); do echo change > /sys/block/loop0/uevent; done; "
+                "udevadm settle --timeout=300", timeout=330)
+
+
+def test_a_station_whose_event_queue_overflowed_finds_the_card_and_hears_the_next_one(station, machine, new_card):
+    began = station.now()
+    # A daemon that is stopped answers no watchdog, which is not what this is about.
+    machine.run("systemctl service-watchdogs no; systemctl kill --kill-whom=main --signal=STOP stationd.service")
+    try:
+        reader = machine.usb_insert(1, new_card(32))
+        reader.wait_disk()
+        flood(machine)
+    finally:
+        machine.run("systemctl kill --kill-whom=main --signal=CONT stationd.service")
+        machine.run("systemctl service-watchdogs yes")
+    assert station.wait_state("slot1", "passed", "failed", "refused", "waiting")["state"] == "passed"
+    assert station.story(began, f"MESSAGE_ID={MONITOR_RESTORED}")
+    machine.usb_remove(reader)
+    station.wait_state("slot1", "absent")
+    machine.usb_insert(2, new_card(32))
+    assert station.wait_state("slot2", "passed", "failed", "refused", "waiting")["state"] == "passed"

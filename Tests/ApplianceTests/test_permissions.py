@@ -1,0 +1,95 @@
+"""Who may do what: strangers, readers, operators, root; and what the units are let at."""
+import json
+import re
+
+import pytest
+from conftest import place, READER
+
+
+@pytest.fixture(scope="module")
+def people(session_station):
+    """Three users of the machine: `stranger`, `reader` (group station), `flasher` (group station-operator)."""
+    session_station.machine.run("""
+        id stranger 2>/dev/null || useradd stranger
+        id reader 2>/dev/null || useradd -G station reader
+        id flasher 2>/dev/null || useradd -G station-operator flasher""")
+
+
+@pytest.fixture
+def as_user(station, people):
+    """`as_user(name, command…)`: what stationctl says to that user."""
+    return lambda name, *words: station.machine.run(["runuser", "-u", name, "--", "stationctl", *words], check=False)
+
+
+def test_readers_read_operators_assign_and_strangers_are_told_why_not(station, as_user):
+    for command in (["status"], ["history"], ["image", "list"], ["explain", "slot1"]):
+        assert as_user("reader", *command).rc == 0, command
+        assert as_user("flasher", *command).rc == 0, command
+        refused = as_user("stranger", *command)
+        assert refused.rc == 4, (command, refused)
+        assert "group station" in refused.stderr, refused
+    for command in (["assign", "slot1", "--image", "image-b"], ["disarm", "slot1"], ["flash", "slot1"],
+                    ["image", "remove", "image-b"], ["cancel", "slot1"]):
+        refused = as_user("reader", *command)
+        assert refused.rc == 4, (command, refused)
+        assert "station-operator" in refused.stderr, refused
+    assert station.slot("slot1")["assignment"]["image"] == "image-a"
+    assert as_user("flasher", "assign", "slot1", "--image", "image-b").rc == 0
+    assert station.slot("slot1")["assignment"]["image"] == "image-b"
+    uid = station.machine.run("id -u flasher").stdout.strip()
+    said = station.machine.wait_journal("STATION_SLOT=slot1", f"STATION_CALLER_UID={uid}", timeout=10)
+    assert "image-b" in said["MESSAGE"]
+
+
+def test_only_root_declares_slots(station, as_user):
+    before = station.machine.run("ls -l --full-time /etc/flashing-station/slots.d").stdout
+    for command in (["slot", "learn", "slot9", "--yes"], ["slot", "remove", "slot1"],
+                    ["slot", "relearn", "slot1", "--yes"],
+                    ["slot", "add", "slot9", "--place", place(9), "--reader", READER]):
+        refused = as_user("flasher", *command)
+        assert refused.rc == 4, (command, refused)
+        assert "only root declares slots" in refused.stderr and "sudo" in refused.stderr, refused
+    assert station.machine.run("ls -l --full-time /etc/flashing-station/slots.d").stdout == before
+
+
+def test_images_records_and_sockets_are_nobody_elses(station, as_user, people):
+    machine = station.machine
+    image = machine.glob("/var/lib/flashing-station/images/*")[0]
+    for user in ("reader", "flasher", "stranger"):
+        for command in (f"head -c 1 {image}", "ls /var/lib/flashing-station/images",
+                        "ls /var/lib/flashing-station/store",
+                        "python3 -c 'import socket as s; s.socket(s.AF_UNIX, s.SOCK_SEQPACKET).connect("
+                        "\"/run/flashing-station/writer/slot1\")'",
+                        "python3 -c 'import socket as s; s.socket(s.AF_UNIX, s.SOCK_SEQPACKET).connect("
+                        "\"/run/flashing-station/library\")'"):
+            refused = machine.run(["runuser", "-u", user, "--", "/bin/sh", "-c", command], check=False)
+            assert refused.rc != 0 and "ermission denied" in refused.stderr, (user, command, refused)
+
+
+def test_the_units_are_sound_and_expose_little(station):
+    machine = station.machine
+    units = "stationd.service station-writer@slot1.service station-writer@slot1.socket station-library.socket station-library@1.service"
+    said = machine.run(f"systemd-analyze verify --man=no {units}")
+    assert (said.stdout, said.stderr) == ("", "")
+    for unit, most in (("stationd.service", 1.2), ("station-writer@.service", 1.2), ("station-library@.service", 2.8)):
+        last = machine.run(f"systemd-analyze security --no-pager --offline=true /lib/systemd/system/{unit}", check=False
+                           ).stdout.strip().splitlines()[-1]
+        exposure = float(re.search(r"exposure level for .*: ([0-9.]+)", last)[1])
+        print(f"{unit}: exposure {exposure}")
+        assert exposure <= most, last
+
+
+def test_a_slot_file_that_others_may_write_is_not_used_and_said_so(station):
+    machine = station.machine
+    path = "/etc/flashing-station/slots.d/slot3.slot"
+    machine.run("/usr/lib/flashing-station/stationd --check-config")
+    machine.run(f"chmod 0666 {path}; systemctl reload stationd.service")
+    try:
+        station.watch(lambda slots: "slot3" not in slots, what="slot3 not to be used any more")
+        checked = machine.run("/usr/lib/flashing-station/stationd --check-config", check=False)
+        assert checked.rc == 1 and "slot3.slot" in checked.stderr, checked
+        problems = json.loads(station.ctl("status", "--json").stdout)["problems"]
+        assert [problem["code"] for problem in problems] == ["slot_file_untrusted"]
+    finally:
+        machine.run(f"chmod 0644 {path}; systemctl reload stationd.service")
+    station.watch(lambda slots: "slot3" in slots, what="slot3 to be used again")
