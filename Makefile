@@ -1,6 +1,6 @@
 # An index of the scripts; the logic is in them.
 
-.PHONY: benchmark build test try lint install uninstall dependencies
+.PHONY: benchmark build deb test try lint dependencies
 
 build:
 	packaging/build
@@ -17,12 +17,8 @@ test:
 lint:
 	packaging/lint
 
-install:
-	packaging/install
-
-uninstall:
-	packaging/install --uninstall
-
+deb:
+	packaging/build-deb
 
 benchmark:
 	packaging/benchmark

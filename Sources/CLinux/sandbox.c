@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 int station_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0; }
+int station_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0; }
 
 int station_landlock_no_files(void) {
     // A ruleset that handles every right of ABI 1 and grants none.

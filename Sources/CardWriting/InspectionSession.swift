@@ -53,7 +53,7 @@ extension WriterSession {
         _ = SHA256Hasher().finish()
         let finished = Descriptor(owning: station_eventfd())
         do {
-            _ = try Sandbox.closeFiles()
+            WriterSession.sayIfOpen(try Sandbox.closeFiles())
         } catch {
             return refuse(.internalError, "\(error)")
         }

@@ -20,6 +20,12 @@ extension JournalEntry {
             ])
     }
 
+    package static func builderDoubtful(_ triple: BuilderTriple, _ problem: StationError) -> JournalEntry {
+        JournalEntry(
+            .builderDoubtful, .warning, "Image Builder \(triple) is used all the same: \(problem)",
+            [.builder: triple.description, .reason: problem.code, .remedy: problem.remedy])
+    }
+
     package static func buildSucceeded(_ build: BuildRecord) -> JournalEntry {
         let card = build.product?.card.map { "card image \(Quantity.bytes($0.byteCount))" } ?? "no image for a card"
         let seconds = build.endedAt.map { " in \(Int(max(0, $0 - build.startedAt))) s" } ?? ""

@@ -7,6 +7,8 @@ package struct JournalEntry: Equatable, Sendable {
     package enum Outcome: String, CaseIterable, Sendable {
         case stationStarted = "0b36197f5a154f37979bc8dd72392cf2"
         case stationStopping = "da4e2e293c294422a61e06771aaee70c"
+        /// It was told to stop, and jobs run.
+        case stationWaits = "b7b555429b2f461f85bc4cddfba2282c"
         case jobBegan = "4fa3ad187c9b4b99bd5a94810e293730"
         case cardWaits = "0f4ae8e146eb4d0a9e6265e40d21a446"
         case cardRefused = "0bd7874e8abf4c6b88f02aa5ebfbf01e"
@@ -37,6 +39,8 @@ package struct JournalEntry: Equatable, Sendable {
         case storeProblem = "7b0de9f1c3a84d06a8f7f0d1c5a9e264"
         case builderReady = "0ee0c3268a4e402b8b455960e47577cb"
         case builderFailed = "e92e5ca69281449d901c505f0e89f1cc"
+        /// It is used all the same, as the configuration wants.
+        case builderDoubtful = "77eefd4779a6484c83b21adeff653a6a"
         case buildSucceeded = "361a88875e3c437a96828f420c1d6849"
         case buildFailed = "2f7c00e5fb5c4606a6cbd68d83a8a19a"
         case buildReused = "1fa0533bfd4b436e96a8eeb477cefc9d"
@@ -122,6 +126,15 @@ extension JournalEntry {
             : JournalEntry(
                 .stationStopping, .warning,
                 "Flashing station is stopping; \(counted(runningJobCount, "job")) will be interrupted.")
+    }
+
+    package static func stationWaits(_ slots: [SlotName], atMostSeconds: Double) -> JournalEntry {
+        JournalEntry(
+            .stationWaits, .notice,
+            """
+            Flashing station stops when \(slots.map(\.text).joined(separator: ", ")) \(slots.count == 1 ? "has" : "have") \
+            ended, in \(Int(atMostSeconds.rounded(.up))) s at the latest; nothing is begun any more.
+            """)
     }
 
     /// A card came into a place that no slot file names.

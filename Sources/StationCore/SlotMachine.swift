@@ -124,7 +124,9 @@ package struct SlotMachine: Sendable {
         /// The image that the slot waits for is there, or will not be.
         case prepared(JobID, Assignment)
         case preparationFailed(JobID, StationError)
-        /// The station is going down.
+        /// The station goes down when what runs has ended: nothing is begun any more.
+        case goingDown
+        /// The station is going down now.
         case stop
     }
 
@@ -267,6 +269,9 @@ package struct SlotMachine: Sendable {
         case .recalled(let token, let job, let record): return recalled(token, job, record)
         case .prepared(let id, let assignment): return prepared(id, assignment, now: now)
         case .preparationFailed(let id, let problem): return preparationFailed(id, problem)
+        case .goingDown:
+            isStopped = true
+            return []
         case .stop:
             isStopped = true
             guard case .running(let running) = activity else { return [] }
@@ -568,7 +573,7 @@ package struct SlotMachine: Sendable {
             }
         case .refused(.wasInAlready) where running.start.trigger == .resumed:
             effects = [.discard(running.start.id)]
-            if slot.atBoot == .write, let device, let token, let assignment, isArmed, next == nil {
+            if slot.atBoot == .write, let device, let token, let assignment, isArmed, next == nil, !isStopped {
                 return effects + begin(device, token, assignment, .none, trigger: .atBoot, now: now)
             }
             effects += wait(.wasInAlready)
@@ -616,7 +621,8 @@ package struct SlotMachine: Sendable {
 
     // MARK: Commands
 
-    /// - Throws: `slot_unassigned`, `slot_disarmed`, `no_card`, `job_running`, `no_job`, or the code of a refusal.
+    /// - Throws: `slot_unassigned`, `slot_disarmed`, `no_card`, `job_running`, `no_job`, `station_stopping`, or the code of a
+    ///   refusal.
     package mutating func perform(_ command: Command, caller: UInt32, now: Double) throws(StationError) -> [Effect] {
         switch command {
         case .assign(let assignment):
@@ -675,6 +681,11 @@ package struct SlotMachine: Sendable {
     private mutating func flash(_ other: Assignment?, isDryRun: Bool, caller: UInt32, now: Double)
         throws(StationError) -> [Effect]
     {
+        guard !isStopped else {
+            throw StationError(
+                "station_stopping", "the station is going down, and begins nothing",
+                remedy: "when it is up again: systemctl status stationd.service")
+        }
         if other == nil, let preparation { throw stillPreparing(preparation) }
         guard let content = other ?? assignment else {
             throw StationError(

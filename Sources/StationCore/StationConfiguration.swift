@@ -9,6 +9,8 @@ package struct StationConfiguration: Equatable, Codable, Sendable {
 
     /// How long after boot a reader that turns up is taken to hold a card that was in all the time, in seconds.
     package var bootSettleSeconds: Double = 60
+    /// How long a station that is to stop waits for jobs that run, in seconds.
+    package var stopPatienceSeconds: Double = 300
 
     /// Where Image Builders come from: `[ImageBuilder]`.
     package var builderSource = BuilderSource()
@@ -20,11 +22,14 @@ package struct StationConfiguration: Equatable, Codable, Sendable {
 
     package init() {}
 
-    private static let keys = [
-        "ProtectedLabels", "StorageLimit", "StuckAfterSec", "BootSettleSec", "Mirrors", "SignaturePolicy", "Offline",
-        "Proxy", "CertificateAuthority", "Retries", "StallSec", "Network", "TimeoutSec", "MemoryLimit", "TasksMax",
-        "DiskLimit", "Parallel", "ExportRoots",
+    private static let stationKeys = ["StorageLimit", "StuckAfterSec", "BootSettleSec", "StopPatienceSec"]
+    private static let builderKeys = [
+        "Mirrors", "SignaturePolicy", "Offline", "Proxy", "CertificateAuthority", "Retries", "StallSec",
     ]
+    private static let buildKeys = [
+        "Network", "TimeoutSec", "MemoryLimit", "TasksMax", "DiskLimit", "Parallel", "ExportRoots",
+    ]
+    private static let keys = ["ProtectedLabels"] + stationKeys + builderKeys + buildKeys
 
     /// Applies one file on top of what is there already; a drop-in overrides, `ProtectedLabels=` adds.
     /// - Throws: `config_syntax`, `config_key_unknown`, `config_value`.
@@ -53,6 +58,11 @@ package struct StationConfiguration: Equatable, Codable, Sendable {
                     throw file.error("config_value", entry, "is not between 0 and 3600")
                 }
                 bootSettleSeconds = seconds
+            case ("Station", "StopPatienceSec"):
+                guard let seconds = Double(entry.value), (0...86_400).contains(seconds) else {
+                    throw file.error("config_value", entry, "is not between 0 and 86400")
+                }
+                stopPatienceSeconds = seconds
             case ("ImageBuilder", _): try applyBuilderKey(entry, file)
             case ("Build", _): try applyBuildKey(entry, file)
             default: throw file.unknownKey(entry, known: Self.keys)
@@ -91,7 +101,7 @@ extension StationConfiguration {
         case "Retries": builderSource.retryCount = Int(try Self.number(entry, file, 0...100))
         case "StallSec": builderSource.stallSeconds = try Self.number(entry, file, 1...3600)
         default:
-            throw file.unknownKey(entry, known: Array(Self.keys[4..<11]))
+            throw file.unknownKey(entry, known: Self.builderKeys)
         }
     }
 
@@ -116,7 +126,7 @@ extension StationConfiguration {
             }
             exportRoots = roots
         default:
-            throw file.unknownKey(entry, known: Array(Self.keys[11...]))
+            throw file.unknownKey(entry, known: Self.buildKeys)
         }
     }
 

@@ -152,23 +152,11 @@ package enum SlotDirectory {
     private static func check(
         _ status: FileStatus, is kind: FileStatus.Kind, ownerID: UInt32, path: String
     ) throws(StationError) {
-        let isDirectory = kind == .directory
-        guard status.kind == kind else {
-            throw untrusted(path, "is no \(isDirectory ? "directory" : "regular file")", remedy: "remove it")
-        }
-        let owner = ownerID == 0 ? "root" : "\(ownerID)"
-        guard status.ownerID == ownerID else {
-            throw untrusted(
-                path, "belongs to uid \(status.ownerID), not to \(owner)", remedy: "chown \(owner): \(path)")
-        }
-        guard status.mode & 0o022 == 0 else {
-            throw untrusted(
-                path, "may be written by its group or by others", remedy: "chmod \(isDirectory ? "755" : "644") \(path)"
-            )
-        }
+        try TrustedFile.check(
+            status, is: kind, ownerID: ownerID, path: path, code: Reason.slotFileUntrusted.rawValue)
     }
 
     private static func untrusted(_ path: String, _ problem: String, remedy: String) -> StationError {
-        StationError(Reason.slotFileUntrusted.rawValue, "\(path.printable()) \(problem)", remedy: remedy.printable())
+        TrustedFile.untrusted(path, problem, remedy: remedy, code: Reason.slotFileUntrusted.rawValue)
     }
 }

@@ -98,7 +98,7 @@ package actor BuildRoom {
             var facts: BuilderFacts?
             let request = BuilderRequest(
                 triple: triple, source: configuration.builderSource, known: known?.sha256, isRefresh: isRefresh,
-                byteLimit: configuration.storageLimit)
+                byteLimit: try await room(of: .builders))
             for try await answer in library.perform(.ensureBuilder(request)) {
                 switch answer {
                 case .buildProgress(let step, let done, let total): work.tell(step, done, total)
@@ -111,7 +111,7 @@ package actor BuildRoom {
             let record = try await store.finishBuilder(facts, profiles: profiles, callerUserID: caller)
             if isNew || record.sha256 != known?.sha256 {
                 journal.write(.builderReady(record, callerUserID: caller))
-                for warning in facts.warnings { journal.write(.builderFailed(triple, warning)) }
+                for warning in facts.warnings { journal.write(.builderDoubtful(triple, warning)) }
             }
             return record
         } catch {
@@ -253,7 +253,7 @@ package actor BuildRoom {
             await sealing(false)
             leavePlace()
             journal.write(.buildSucceeded(record))
-            await evict()
+            await evict(needing: 0)
             return record
         } catch {
             await sealing(false)
@@ -279,7 +279,7 @@ package actor BuildRoom {
             id: id, triple: triple, builder: inputs.builder, profile: profile, overlaySHA256: inputs.overlaySHA256,
             extraPackages: order.extraPackages, limits: configuration.buildLimits,
             keepsDirectory: profile.buildDefaults.keepBuildDirectory == true, exportDirectory: profile.binDirectory,
-            byteLimit: try await room())
+            byteLimit: try await room(of: .images))
         var product: BuildProduct?
         for try await answer in library.perform(.build(request)) {
             switch answer {
@@ -369,29 +369,33 @@ package actor BuildRoom {
         throw StationError("library_lost", "station-library ended without an answer")
     }
 
-    /// What images may take beside everything else; builds that nothing needs make way.
+    /// What one part of the library may take beside everything else; builds that nothing needs make way.
+    /// - Parameter byteCount: how much more is known to be needed.
     /// - Throws: `storage_full`.
-    private func room() async throws -> UInt64 {
-        await evict()
+    func room(of part: Library, needing byteCount: UInt64 = 0) async throws -> UInt64 {
+        await evict(needing: byteCount)
         let holdings = try await holdings()
-        let (others, images) = (holdings.otherByteCount, holdings.imageByteCount)
+        let total = holdings.byteCount
         let limit = configuration.storageLimit
-        guard others + images < limit else {
+        guard total < limit else {
             throw StationError(
                 "storage_full",
-                "the library takes \(Quantity.bytes(others + images)), and StorageLimit= is \(Quantity.bytes(limit)); what is left "
+                "the library takes \(Quantity.bytes(total)), and StorageLimit= is \(Quantity.bytes(limit)); what is left "
                     + "is assigned or was imported",
                 remedy: "stationctl image remove, stationctl builder prune, or raise StorageLimit=")
         }
-        return limit - others
+        return limit - (total - holdings.byteCount(of: part))
     }
+
+    /// The parts of the library that are limited one by one, by what the others leave.
+    enum Library { case images, builders }
 
     /// Takes away what no slot needs until the library fits into `StorageLimit=`: what no record knows and logs of builds that made
     /// nothing, then builds, the one used longest ago first.
-    private func evict() async {
+    private func evict(needing byteCount: UInt64) async {
         do {
             let holdings = try await holdings()
-            var total = holdings.byteCount
+            var total = holdings.byteCount + min(byteCount, configuration.storageLimit)
             guard total > configuration.storageLimit else { return }
             for entry in holdings.builds where total > configuration.storageLimit {
                 let record = try? await store.build(entry.name).record
@@ -425,7 +429,12 @@ package actor BuildRoom {
 
 extension LibraryHoldings {
     fileprivate static func sum(_ entries: [Entry]) -> UInt64 { entries.reduce(0) { $0 + $1.byteCount } }
-    fileprivate var imageByteCount: UInt64 { Self.sum(images) }
-    fileprivate var otherByteCount: UInt64 { Self.sum(overlays) + Self.sum(builders) + Self.sum(builds) }
-    fileprivate var byteCount: UInt64 { imageByteCount + otherByteCount }
+    fileprivate var byteCount: UInt64 { Self.sum(images) + Self.sum(overlays) + Self.sum(builders) + Self.sum(builds) }
+
+    fileprivate func byteCount(of part: BuildRoom.Library) -> UInt64 {
+        switch part {
+        case .images: Self.sum(images)
+        case .builders: Self.sum(builders)
+        }
+    }
 }

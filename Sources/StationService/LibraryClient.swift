@@ -3,6 +3,7 @@ import FoundationEssentials
 import Glibc
 package import StationCore
 package import StationLinux
+import Synchronization
 
 /// How station-library is reached.
 package enum LibraryLaunch: Sendable {
@@ -26,10 +27,13 @@ package struct LibraryClient: Sendable {
         LibraryMessage, any Error
     > {
         let (stream, continuation) = AsyncThrowingStream.makeStream(of: LibraryMessage.self)
+        // Before there is anything to end: whoever stops listening may do so while the connection comes to be.
+        let interest = Interest()
+        continuation.onTermination = { _ in interest.end() }
         queue.async {
             do {
                 let socket = try connect()
-                continuation.onTermination = { _ in socket.hangUp() }
+                interest.hold(socket)
                 _ = try socket.send(JSONEncoder().encode(request), descriptors: files)
                 while true {
                     // A library that is killed with something unread in its socket resets the connection.
@@ -53,6 +57,27 @@ package struct LibraryClient: Sendable {
             }
         }
         return stream
+    }
+
+    /// Somebody listens; once nobody does, the connection ends, be it there or yet to come.
+    private final class Interest: Sendable {
+        private let state = Mutex<(isOver: Bool, socket: LocalSocket?)>((false, nil))
+
+        func hold(_ socket: LocalSocket) {
+            let isOver = state.withLock {
+                $0.socket = socket
+                return $0.isOver
+            }
+            if isOver { socket.hangUp() }
+        }
+
+        func end() {
+            let socket = state.withLock {
+                $0.isOver = true
+                return $0.socket
+            }
+            socket?.hangUp()
+        }
     }
 
     private func connect() throws -> LocalSocket {

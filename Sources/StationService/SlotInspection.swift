@@ -26,6 +26,8 @@ final class SlotInspection: Sendable {
         self.candidates = candidates
         self.continuation = continuation
         self.over = over
+        // Whoever listens may stop before the look begins.
+        continuation.onTermination = { _ in self.end(CancellationError()) }
     }
 
     func start(slot: SlotName, disk: String, sequence: UInt64, launch: WriterLaunch) {
@@ -40,8 +42,11 @@ final class SlotInspection: Sendable {
                     StationError(reason.rawValue, "\(slot): \(reason.explanation) (\(detail))", remedy: reason.remedy))
             }
         }
-        state.withLock { $0.writer = writer }
-        continuation.onTermination = { _ in self.end(CancellationError()) }
+        let isOver = state.withLock {
+            if !$0.isOver { $0.writer = writer }
+            return $0.isOver
+        }
+        if isOver { writer.hangUp() }
     }
 
     /// Ends it, if it is not over; the writer stops within a second.

@@ -38,7 +38,7 @@ package final class SlotWriter: Sendable {
 
     /// How long the writer may take to say its first word, and how long its socket may be missing: systemd makes it when
     /// the card comes, at the same time as the station hears of the card. In seconds.
-    private static let firstWordPatience = 10.0
+    private static let firstWordPatience = 30.0
     private static let socketPatience = 5.0
 
     private let queue: DispatchQueue
@@ -91,11 +91,14 @@ package final class SlotWriter: Sendable {
             let source = DispatchSource.makeReadSource(fileDescriptor: socket.descriptor.number, queue: queue)
             source.setEventHandler { @Sendable in self.receive(socket) }
             source.setCancelHandler { @Sendable in _ = socket }
-            state.withLock {
+            let isHungUp = state.withLock {
                 $0.socket = socket
                 $0.source = source
+                return $0.isHungUp
             }
             source.resume()
+            // Meanwhile: then it had no socket to end.
+            if isHungUp { socket.hangUp() }
             watch(since: SystemClock.monotonicSeconds())
         } catch {
             finish(.lost(.writerUnreachable, detail: "\(error)".printable()))

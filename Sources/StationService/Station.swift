@@ -77,6 +77,9 @@ package actor Station {
     /// Whether a change is on its way to those who watch.
     private nonisolated let isPublishDue = Mutex(false)
     private var lastStatusLine = ""
+    private var isStopping = false
+    /// Less patience than configured, for who cannot wait.
+    private var stopPatience: Double?
     /// The last reading of slot files; the next one waits for it.
     private var loading: Task<Void, any Error>?
 
@@ -147,9 +150,16 @@ package actor Station {
         self.lights = lights
     }
 
-    /// Interrupts what runs, records it, and ends. Cards stay as they are.
-    package func stop() async {
+    /// Waits for the jobs that run, as long as `StopPatienceSec=` says, interrupts what still runs then, records it, and
+    /// ends. Cards stay as they are; nothing new is begun meanwhile.
+    /// - Parameter isPatient: whether to wait at all. A call that is not patient ends the waiting of one that is.
+    /// - Returns: whether it has ended; else an earlier call is still at it.
+    package func stop(isPatient: Bool) async -> Bool {
+        if !isPatient { stopPatience = 0 }
+        guard !isStopping else { return false }
+        isStopping = true
         manager.stopping()
+        await waitForJobs()
         let running = runners.values.count { if case .running = $0.current.activity { true } else { false } }
         journal.write(.stationStopping(runningJobCount: running))
         monitor = nil
@@ -160,6 +170,36 @@ package actor Station {
         statusSubscribers.values.forEach { $0.finish() }
         deviceSubscribers.values.forEach { $0.finish() }
         watchdog?.cancel()
+        return true
+    }
+
+    /// The slots whose jobs can be waited for: one that is stuck may never end.
+    private var slotsAtWork: [SlotName] {
+        let isAtWork: (SlotRunner) -> Bool = {
+            if case .running(let job) = $0.current.activity { !job.isStuck } else { false }
+        }
+        return runners.filter { isAtWork($0.value) }.map(\.key).sorted()
+    }
+
+    private func waitForJobs() async {
+        for runner in runners.values { await runner.deliver(.goingDown) }
+        let began = SystemClock.monotonicSeconds()
+        let patience = stopPatience ?? configuration.stopPatienceSeconds
+        var lastWord = -Double.infinity
+        while true {
+            let running = slotsAtWork
+            let now = SystemClock.monotonicSeconds()
+            let left = began + (stopPatience ?? patience) - now
+            guard !running.isEmpty, left > 0 else { return }
+            if lastWord == -.infinity { journal.write(.stationWaits(running, atMostSeconds: left)) }
+            if now - lastWord >= 5 {
+                lastWord = now
+                manager.stopping(
+                    "stopping: \(statusLine); waits for jobs that run, at most \(Int(left.rounded(.up))) s more",
+                    within: min(left, 5) + 10)
+            }
+            try? await Task.sleep(for: .milliseconds(200))
+        }
     }
 
     /// Reads configuration and slot files anew. Jobs that run, run on.
@@ -383,7 +423,7 @@ package actor Station {
     private func publish() {
         isPublishDue.withLock { $0 = false }
         let line = statusLine
-        if line != lastStatusLine {
+        if line != lastStatusLine, !isStopping {
             lastStatusLine = line
             manager.status(line)
         }

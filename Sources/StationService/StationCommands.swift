@@ -85,8 +85,9 @@ extension Station: StationControl {
             }
             return digest
         }
+        let fileByteCount = files.first.flatMap { try? $0.status().byteCount } ?? 0
         let conditions = ImportConditions(
-            byteLimit: configuration.storageLimit, expected: expected, isRaw: parameters.isRaw,
+            byteLimit: try await buildRoom.room(of: .images, needing: fileByteCount), expected: expected, isRaw: parameters.isRaw,
             fileName: parameters.fileName, member: parameters.member)
         let answers = library.perform(.importImage(conditions, companions: parameters.companions), files: files)
         let before = Set(images.all())

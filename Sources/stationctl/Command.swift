@@ -17,6 +17,9 @@ struct Command: Sendable {
     static let slotsOption = CommandSyntax.Option(
         "--slots-dir", value: "DIR", "where slot files are (\(SlotDirectory.path))")
 
+    /// The options that every command takes.
+    static let everywhere = [socketOption, jsonOption, colorOption]
+
     /// How commands that only read end.
     static let readingExits = exits([.success, .failure, .usage, .unreachable, .notPermitted, .notFound])
     /// How commands that change something end.
@@ -37,7 +40,7 @@ struct Command: Sendable {
         words = name.split(separator: " ").map(String.init)
         syntax = CommandSyntax(
             "stationctl \(name)", operands: operands, count: count, summary: summary, details: details,
-            options: options + [Self.socketOption, Self.jsonOption, Self.colorOption], examples: examples,
+            options: options + Self.everywhere, examples: examples,
             exitCodes: exits)
         self.isHidden = isHidden
         self.run = run

@@ -10,7 +10,7 @@ enum Stationctl {
         + ImageCommands.all + ProfileFileCommands.all + ProfileCommands.all + BuilderCommands.all + BuildCommands.all
         + CardCommands.all + InspectCommand.all
         + SlotCommands.all + SlotLearnCommand.all + SlotIdentifyCommand.all + SlotMatchCommand.all
-        + SlotLightsCommand.all
+        + SlotLightsCommand.all + CompletionCommand.all
 
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
@@ -32,7 +32,7 @@ enum Stationctl {
 
     private static let syntax = CommandSyntax(
         "stationctl", operands: "COMMAND [ARGUMENT…]", summary: "Looks at a flashing station and tells it what to do",
-        options: [Command.socketOption, Command.jsonOption, Command.colorOption])
+        options: Command.everywhere)
 
     private static func run(_ arguments: [String]) throws -> ExitCode {
         let global = try syntax.parse(arguments, onlyOptions: true)

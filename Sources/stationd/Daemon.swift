@@ -10,12 +10,12 @@ enum Daemon {
         "stationd", summary: "The flashing station's daemon: watches slots, asks writers, remembers verdicts",
         details: """
             Started by systemd as stationd.service. Without systemd it starts station-writer and
-            station-library itself, from the directory it was started from.
+            station-library itself, from the directory of its own program.
             """,
         options: [
             .init("--check-config", "check configuration and slot files, and end"),
             .init("--config", value: "DIR", "where station.conf and slots.d are (/etc/flashing-station)"),
-            .init("--state", value: "DIR", "where records and images are (/var/lib/flashing-station)"),
+            .init("--state", value: "DIR", "where records, images and builds are (/var/lib/flashing-station)"),
             .init("--socket", value: "PATH", "the control socket (/run/flashing-station/control)"),
             .init("--programs", value: "DIR", "start station-writer and station-library from here, not by systemd"),
         ],
@@ -123,7 +123,8 @@ enum Daemon {
             }
             return
         }
-        await station.stop()
+        // At a terminal Ctrl-C means now; systemd asks once, and waits as long as it is told.
+        guard await station.stop(isPatient: number == SIGTERM) else { return }
         await server.stop()
         exit(0)
     }

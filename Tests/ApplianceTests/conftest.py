@@ -85,22 +85,27 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCH_CONFIGURATION = "/etc/flashing-station/station.conf.d/bench.conf"
 
 
+#: Where the machine finds the package, and the writer that lets single checks be taken out.
+PACKAGE = "/mnt/share/station/flashing-station.deb"
+PROGRAMS = "/mnt/share/station/bin"
+
+
 def install_station(machine, share):
-    """Installs the programs of $STATION_PROGRAMS (default .build/release) and the rest, as packaging/install does."""
+    """Installs the Debian package, $STATION_PACKAGE or what packaging/build-deb has made last."""
     programs = pathlib.Path(os.environ.get("STATION_PROGRAMS", ROOT / ".build" / "release"))
     there = share / "station"
     if not there.exists():
-        for folder in ("packaging", "systemd", "udev"):
-            shutil.copytree(ROOT / folder, there / folder)
-        shutil.copy(ROOT / "LICENSE", there)
-        (there / "bin").mkdir()
-        for name in ("stationd", "station-writer", "station-library", "stationctl", "station-writer-unguarded"):
-            # Debug symbols would only have to go through the machine's slow disk.
-            subprocess.run(["strip", "-o", there / "bin" / name, programs / name], check=True)
+        (there / "bin").mkdir(parents=True)
+        package, = [os.environ["STATION_PACKAGE"]] if "STATION_PACKAGE" in os.environ else ROOT.glob(
+            ".build/flashing-station_*.deb")
+        shutil.copy(package, there / "flashing-station.deb")
+        # Debug symbols would only have to go through the machine's slow disk.
+        name = "station-writer-unguarded"
+        subprocess.run(["strip", "-o", there / "bin" / name, programs / name], check=True)
     # A card that hangs is not waited for as patiently as the station would, and the tests begin sooner after boot than an
     # operator's hand.
     machine.put(b"[Station]\nStuckAfterSec=8\nBootSettleSec=0\n", BENCH_CONFIGURATION, mode=0o644)
-    machine.run("/mnt/share/station/packaging/install --binaries /mnt/share/station/bin", timeout=120)
+    machine.run(f"dpkg --install {PACKAGE}", timeout=180)
     machine.run("systemctl is-active stationd.service station-library.socket")
 
 

@@ -1,7 +1,8 @@
-"""What an administrator sees and does: systemctl, journalctl, reload, removal; and figures of the installed daemon."""
+"""What an administrator sees and does: systemctl, journalctl, dpkg; and figures of the installed daemon."""
 import machine as bench
-from conftest import MMC, SLOTS, verdict
+from conftest import MMC, PACKAGE, SLOTS, install_station, verdict
 
+WAITS = "b7b555429b2f461f85bc4cddfba2282c"
 PASSED = "9838f06f931a405cb6a0dc219b361a8e"
 
 
@@ -43,6 +44,33 @@ def test_the_daemon_keeps_its_watchdog_content_and_its_journal_clean(station, ma
     assert said == [], said
 
 
+def test_an_upgrade_waits_for_the_card_that_is_being_written(station, machine, new_card):
+    reader = machine.usb_insert(1, new_card(32), throttle_bps=1_000_000)
+    station.wait_phase("slot1", "writing")
+    job, before = station.slot("slot1")["job"]["id"], machine.run("systemctl show -P MainPID stationd.service").stdout
+    began = station.now()
+    upgrade = machine.start(f"exec dpkg --install {PACKAGE}")
+    bench.wait_until(lambda: station.story(began, "MESSAGE_ID=" + WAITS), 30, "the station's word that it waits")
+    assert "waits for jobs that run" in machine.run("systemctl show -P StatusText stationd.service").stdout
+    machine.usb_throttle(reader, None)
+    assert upgrade.wait(180).rc == 0
+    slot = station.wait_state("slot1", "passed")
+    assert slot["job"]["id"] == job and verdict(slot["job"]["report"]) == "passed"
+    assert machine.run("systemctl show -P MainPID stationd.service").stdout != before
+    # Whatever is in a slot, and assigned, is as it was; the configuration of the bench, too.
+    slots = {slot["name"]: slot for slot in station.json("status")["slots"]}
+    assert {name for name, slot in slots.items() if slot["isArmed"]} == SLOTS.keys()
+    assert machine.run("dpkg --verify flashing-station").stdout == ""
+
+
+def test_a_host_that_goes_down_stops_the_daemon_before_its_writers(station, machine):
+    # Else a job would be ended by the end of its writer, and not by a decision.
+    for unit in ("station-writer@slot1.service", "station-writer@slot1.socket", "station-library.socket"):
+        assert "stationd.service" in machine.run(f"systemctl show -P Before {unit}").stdout.split(), unit
+    # And the daemon, which asks for time as it goes, is given it.
+    assert "TimeoutStopUSec=10s" in machine.run("systemctl show stationd.service -p TimeoutStopUSec").stdout
+
+
 def test_removal_leaves_configuration_and_images_and_another_installation_finds_them(station, machine, new_card):
     # Cards that are in are everybody's again meanwhile, on both buses.
     station.declare({"sd": (MMC, "mmc")})
@@ -56,7 +84,7 @@ def test_removal_leaves_configuration_and_images_and_another_installation_finds_
     kept = "find /etc/flashing-station /var/lib/flashing-station -type f ! -name '*-wal' ! -name '*-shm' | sort"
     before = machine.run(kept).stdout
     try:
-        machine.run("/mnt/share/station/packaging/install --uninstall", timeout=60)
+        machine.run("dpkg --remove flashing-station", timeout=60)
         assert machine.run(kept).stdout == before
         left = machine.run("ls -d /usr/bin/stationctl /usr/lib/flashing-station /lib/systemd/system/station* "
                            "/lib/udev/rules.d/59-flashing-station.rules /etc/systemd/system/*.wants/station* "
@@ -65,8 +93,24 @@ def test_removal_leaves_configuration_and_images_and_another_installation_finds_
         assert groups() == {"disk"}
         assert machine.run("systemctl list-units --all --plain --no-legend 'station*'").stdout == ""
     finally:
-        machine.run("/mnt/share/station/packaging/install --binaries /mnt/share/station/bin", timeout=120)
+        machine.run(f"dpkg --install {PACKAGE}", timeout=180)
     assert groups() == {"station-writer"}
     slots = {slot["name"]: slot for slot in station.json("status")["slots"]}
     assert {name for name, slot in slots.items() if slot["isArmed"]} == SLOTS.keys() - {"slot1"}, slots
     station.undeclare("sd")
+
+
+def test_a_purge_leaves_nothing_and_a_new_installation_begins_anew(station, machine, share_directory):
+    machine.run("dpkg --purge flashing-station", timeout=60)
+    try:
+        left = machine.run(
+            "find / -xdev \\( -iname '*flashing-station*' -o -name 'station-writer*' -o -name 'stationd*' -o -name 'station-library*'"
+            " -o -name 'stationctl*' -o -nouser -o -nogroup \\) -not -path '/mnt/*' -not -path '/var/lib/dpkg/*'").stdout
+        assert left == ""
+        assert machine.run("getent passwd station station-writer station-library", check=False).stdout == ""
+        assert machine.run("getent group station station-writer station-library station-operator", check=False).stdout == ""
+        assert machine.run("systemctl list-units --all --plain --no-legend 'station*'").stdout == ""
+        assert machine.run("dpkg-query -W flashing-station", check=False).rc != 0
+    finally:
+        install_station(machine, share_directory)
+    assert station.json("status")["slots"] == []

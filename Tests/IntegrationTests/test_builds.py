@@ -19,7 +19,7 @@ import threading
 import pytest
 from practice_builder import SigningKey, make_server_tree
 from practice_card import LoopCard, wait_until
-from practice_station import Client, PracticeStation
+from practice_station import CallFailed, Client, PracticeStation
 
 MIB = 1 << 20
 NOT_FOUND, REFUSED, FAILED = 5, 6, 1
@@ -416,6 +416,28 @@ def test_a_cancelled_build_leaves_nothing_running(station, tmp_path):
     wait_until(lambda: not sandboxes(station), 10, "the end of the sandbox")
     assert builds(station)[0]["state"] == "cancelled"
     wait_until(lambda: not list(library(station, "builds").glob(".*.partial")), 10, "the directory to go")
+
+
+def test_a_build_that_is_cancelled_while_its_sandbox_is_made_leaves_no_process(station, tmp_path):
+    # bwrap asks for its end with its parent's only some time after it was forked; killed in between, it stays for ever.
+    name = add_profile(station, tmp_path, packages=["practice-slow-30"])
+    ctl(station, "builder", "ensure", *TRIPLE)
+    instants = random.Random(5)
+    with Client(station.socket) as building, Client(station.socket) as asking:
+        for _ in range(60):
+            building.send("Build", {"profileID": name})
+            while True:
+                asking.send("ListBuilds", {})
+                running = [build["id"] for build in asking.reply()["parameters"]["builds"] if build["state"] == "running"]
+                if running:
+                    break
+            # Not to wait for anything: any instant of its making is to be hit.
+            threading.Event().wait(instants.uniform(0, 0.1))
+            asking.send("CancelBuild", {"build": running[0]})
+            asking.reply()
+            with pytest.raises(CallFailed, match="build_cancelled"):
+                building.reply()
+    wait_until(lambda: not sandboxes(station), 10, "the end of every sandbox")
 
 
 def test_a_build_that_takes_too_long_is_ended(station, mirror, tmp_path):

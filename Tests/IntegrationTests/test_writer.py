@@ -703,6 +703,22 @@ def misconfigured(bench, card, reader):
     yield
 
 
+def configuration_of_others(bench, card, reader):
+    """Who may write it may take a protected label out of it."""
+    path = os.path.join(bench.config, "station.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[Guard]\nProtectedLabels=precious\n")
+    os.chmod(path, 0o666)
+    yield
+
+
+def drop_ins_of_others(bench, card, reader):
+    path = os.path.join(bench.config, "station.conf.d")
+    os.mkdir(path)
+    os.chmod(path, 0o777)
+    yield
+
+
 def write_protected(bench, card, reader):
     card.set_read_only(True)
     yield
@@ -841,6 +857,8 @@ GUARD = {
     "a directory anyone may write": GuardCase(writable_directory, "slot_file_untrusted"),
     "a slot file nobody understands": GuardCase(malformed, "slot_file_untrusted"),
     "a configuration nobody understands": GuardCase(misconfigured, "configuration_invalid"),
+    "a configuration that others may write": GuardCase(configuration_of_others, "configuration_invalid"),
+    "a directory of drop-ins that others may write": GuardCase(drop_ins_of_others, "configuration_invalid"),
     "a wrong sequence number": GuardCase(wrong_sequence, "sequence_mismatch", ["sequence"]),
     "a node that leads elsewhere": GuardCase(another_node, "place_mismatch", ["nodeNumber"]),
     "somebody else who holds the disk": GuardCase(second_holder, "device_busy", ["exclusive"]),

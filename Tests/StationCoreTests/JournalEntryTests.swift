@@ -18,7 +18,7 @@ private func projectFile(_ path: String) throws -> String {
 /// The catalog as journald reads it: the text behind each `-- ID`.
 private func catalog() throws -> [(messageID: String, text: String)] {
     var entries: [(messageID: String, text: String)] = []
-    for line in try projectFile("systemd/flashing-station.catalog").split(
+    for line in try projectFile("systemd/catalog/flashing-station.catalog").split(
         separator: "\n", omittingEmptySubsequences: false)
     {
         if line.hasPrefix("-- ") {
@@ -96,6 +96,7 @@ private struct Fixture {
             try #require(.cardSuspect(slot, card, device)), .cardForgiven(card, callerUserID: 0),
             .slotDisarmedByFailures(slot, .failuresInARow, assignment: nil),
             .stationStarted(version: "1", slotCount: 1), .stationStopping(runningJobCount: 0),
+            .stationWaits([slot], atMostSeconds: 300),
             .jobBegan(start()), .cardWaits(slot, .disarmed, device, assignment: nil),
             .cardRefused(slot, .readerChanged, device, assignment: nil), .jobEnded(start(), passed()),
             .jobEnded(start(), JobReport(.failed(.writeError))), .jobEnded(start(), JobReport(.refused(.deviceBusy))),
@@ -112,6 +113,7 @@ private struct Fixture {
             .monitorRestored(cause: "the buffer was full", deviceCount: 3),
             .lightProblem(StationError("light_missing", "there is no LED x")),
             .builderReady(builder, callerUserID: nil), .builderFailed(triple, StationError("a", "b")),
+            .builderDoubtful(triple, StationError("a", "b", remedy: "c")),
             .buildSucceeded(build), .buildFailed(build, StationError("a", "b")), .buildReused(build),
             .slotPreparing(slot, profile: "p", callerUserID: 0),
             .storeProblem(StationError("store_unusable", "the store cannot be opened")),

@@ -113,9 +113,12 @@ struct SlotMachinePreparationTests {
         bench.handle(bench.card(10))
         bench.handle(.deviceGone)
         var stopped = bench
+        var goingDown = bench
         #expect(bench.handle(.prepared(preparation.id, try Samples.assignment())).begun.isEmpty)
         #expect(bench.machine.isArmed)
         stopped.handle(.stop)
         #expect(stopped.handle(.prepared(preparation.id, try Samples.assignment())) == [])
+        goingDown.handle(.goingDown)
+        #expect(goingDown.handle(.prepared(preparation.id, try Samples.assignment())) == [])
     }
 }

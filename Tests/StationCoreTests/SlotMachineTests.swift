@@ -210,6 +210,23 @@ struct SlotMachineTests {
         #expect(bench.handle(.writer(job.id, .ended(JobReport(.passed)))) == [])
     }
 
+    @Test("lets what runs end before the station goes down, and begins nothing any more", arguments: Start.allCases)
+    func goingDown(start: Start) throws {
+        var bench = try Self.bench(start)
+        let before = bench.machine.activity
+        #expect(bench.handle(.goingDown) == [])
+        #expect(bench.machine.activity == before)
+        #expect(throws: StationError.self) { try bench.perform(.flash(nil, isDryRun: false)) }
+        bench.handle(bench.card(11))
+        if bench.running != nil {
+            let effects = try bench.end(.passed, head: try Samples.digest("d"))
+            #expect(effects.ended == [.passed])
+            #expect(effects.begun.isEmpty)
+        }
+        #expect(bench.handle(bench.card(12)) == [])
+        #expect(bench.running == nil)
+    }
+
     @Test("takes assignments, arming and disarming in every state without touching the card", arguments: Start.allCases)
     func consent(start: Start) throws {
         var bench = try Self.bench(start)

@@ -216,7 +216,8 @@ def tell(programs, keep, image, online):
             say(f"  {line}")
 
         headline("With a real reader")
-        say("  sudo packaging/install                                  # once: programs, units, udev rules")
+        say("  packaging/build-deb                                     # once: a Debian package of all this")
+        say("  sudo apt install ./.build/flashing-station_*.deb        # programs, units, udev rules, users, man pages")
         say("  sudo stationctl slot learn slot1                        # insert a card into the place to be slot1")
         say("  stationctl image import FILE && stationctl assign slot1 --image NAME   # then insert a card")
         say("  stationctl profile import profiles && stationctl assign slot1 cards.rpi-4.24.10    # or have it built")

@@ -70,6 +70,8 @@ int station_clock_is_synchronised(void);
 
 // Sandbox. Each returns 0, or -errno; -EOPNOTSUPP or -ENOSYS where the kernel does not have it.
 int station_no_new_privileges(void);
+// The orphans among this process's descendants become its children.
+int station_adopt_orphans(void);
 // After this no file or directory can be opened at all (Landlock).
 int station_landlock_no_files(void);
 // After this every system call outside of the writer's list fails with EPERM, in all threads (seccomp).

@@ -64,6 +64,9 @@ struct MakeSandbox {
         let child: ChildProcess
         let ending: Descriptor
         do {
+            try Orphans.adopt()
+        } catch { throw error.asStationError("internal_error") }
+        do {
             child = try ChildProcess(
                 "/usr/bin/prlimit", command(arguments, isOverlay: isOverlay), environment: ["LC_ALL": "C"],
                 output: writer)
@@ -96,8 +99,9 @@ struct MakeSandbox {
     }
 
     private var sandboxArguments: [String] {
-        var words = ["--unshare-all", "--unshare-user", "--disable-userns"]
-        if limits.isOnline { words.append("--share-net") }
+        // Its unit may make these, and no others (RestrictNamespaces=).
+        var words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--disable-userns"]
+        if !limits.isOnline { words.append("--unshare-net") }
         words += ["--uid", "1000", "--gid", "1000"]
         words += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--clearenv"]
         for (name, value) in [
@@ -143,9 +147,11 @@ struct MakeSandbox {
             }
         }
         func ended(_ end: End) -> End {
-            // All of it: it is the first process in a process namespace of its own.
+            // All of it: what is in the process namespace ends with its first process, and that one with this one, unless it was
+            // only just being made.
             child.signal(SIGKILL)
             _ = child.wait()
+            Orphans.end()
             drain()
             return end
         }
