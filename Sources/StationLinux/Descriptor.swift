@@ -106,6 +106,7 @@ package struct FileStatus: Equatable, Sendable {
     /// The permission bits.
     package var mode: UInt32
     package var ownerID: UInt32
+    package var groupID: UInt32
     package var byteCount: UInt64
     /// `major:minor` of the file system the file is in.
     package var fileSystemNumber: String
@@ -130,6 +131,7 @@ package struct FileStatus: Equatable, Sendable {
             }
         mode = status.st_mode & 0o7777
         ownerID = status.st_uid
+        groupID = status.st_gid
         byteCount = UInt64(max(0, status.st_size))
         fileSystemNumber = "\(station_major(status.st_dev)):\(station_minor(status.st_dev))"
         deviceNumber = "\(station_major(status.st_rdev)):\(station_minor(status.st_rdev))"

@@ -84,7 +84,7 @@ def test_removal_leaves_configuration_and_images_and_another_installation_finds_
     kept = "find /etc/flashing-station /var/lib/flashing-station -type f ! -name '*-wal' ! -name '*-shm' | sort"
     before = machine.run(kept).stdout
     try:
-        machine.run("dpkg --remove flashing-station", timeout=60)
+        machine.run("dpkg --remove flashing-station", timeout=180)
         assert machine.run(kept).stdout == before
         left = machine.run("ls -d /usr/bin/stationctl /usr/lib/flashing-station /lib/systemd/system/station* "
                            "/lib/udev/rules.d/59-flashing-station.rules /etc/systemd/system/*.wants/station* "
@@ -101,7 +101,7 @@ def test_removal_leaves_configuration_and_images_and_another_installation_finds_
 
 
 def test_a_purge_leaves_nothing_and_a_new_installation_begins_anew(station, machine, share_directory):
-    machine.run("dpkg --purge flashing-station", timeout=60)
+    machine.run("dpkg --purge flashing-station", timeout=180)
     try:
         left = machine.run(
             "find / -xdev \\( -iname '*flashing-station*' -o -name 'station-writer*' -o -name 'stationd*' -o -name 'station-library*'"

@@ -1,0 +1,85 @@
+"""doctor on a real host: each finding is produced, and mended by the very command that it names."""
+import json
+
+import pytest
+from conftest import PACKAGE, SLOTS
+
+#: What the machine itself lacks, and keeps lacking: nothing of it can be had without a network.
+ALWAYS = {"clock_unset", "tool_missing", "storage_limit_high"}
+
+SLOT1 = "station-writer@slot1.socket"
+DROP_IN = "/etc/flashing-station/station.conf.d/doctor.conf"
+FAULTS = {
+    "directory_wrong": "chmod 0777 /var/lib/flashing-station",
+    "directory_wrong too": "mv /var/lib/flashing-station/builds /var/lib/flashing-station/elsewhere",
+    "udev_rules_overridden": "ln -s /dev/null /etc/udev/rules.d/59-flashing-station.rules",
+    "unit_inactive": f"systemctl stop {SLOT1}",
+    "unit_inactive daemon": "systemctl stop stationd.service",
+    "unit_masked": f"systemctl mask --now {SLOT1}",
+    "unit_disabled": "systemctl disable stationd.service",
+    "slot_file_untrusted": "chmod 0666 /etc/flashing-station/slots.d/slot2.slot",
+    "config_untrusted": f"printf '[Station]\\nStuckAfterSec=20\\n' > {DROP_IN} && chmod 0666 {DROP_IN}",
+    "namespaces_locked": "sysctl -w user.max_user_namespaces=0",
+    "journal_volatile": "mv /var/log/journal /var/log/journal.kept",
+    "user_missing": "groupdel station-operator",
+}
+#: What has to be undone after the mending, so that the next test finds what it knows.
+AFTERWARDS = {
+    "directory_wrong too": "rm -rf /var/lib/flashing-station/elsewhere; systemctl restart stationd.service",
+    "config_untrusted": f"rm -f {DROP_IN}; systemctl reload stationd.service",
+    "slot_file_untrusted": "systemctl reload stationd.service",
+    "unit_disabled": "systemctl enable stationd.service",
+    "journal_volatile": "rm -rf /var/log/journal && mv /var/log/journal.kept /var/log/journal && "
+                        "systemctl restart systemd-journald.service",
+    "user_missing": "systemctl restart stationd.service",
+}
+
+
+def findings(machine, user="root"):
+    said = machine.run(["runuser", "-u", user, "--", "stationctl", "doctor", "--json"], check=False)
+    found = json.loads(said.stdout)["findings"]
+    assert said.rc == (1 if any(one["severity"] == "error" for one in found) else 0), said
+    return {one["code"]: one for one in found}
+
+
+def test_a_sound_station_has_nothing_but_what_this_machine_lacks(station, machine):
+    assert set(findings(machine)) <= ALWAYS
+    shown = station.ctl("doctor").stdout
+    assert "mend: sudo apt install" in shown and "0 errors" in shown
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_finding_is_made_and_mended_by_the_command_it_names(station, machine, name):
+    code = name.split()[0]
+    machine.run(FAULTS[name])
+    try:
+        found = findings(machine)
+        assert set(found) - ALWAYS == {code}, found
+        # Exactly as it stands there; root needs no sudo, and this machine has none.
+        machine.run(f"sudo() {{ \"$@\"; }}; {found[code]['mend']}", timeout=90)
+        assert set(findings(machine)) <= ALWAYS
+    finally:
+        machine.run(AFTERWARDS.get(name, "true"))
+
+
+def test_who_is_in_no_group_is_told_so_and_an_operator_is_not(station, machine):
+    machine.run("useradd --no-create-home doc-stranger; useradd --no-create-home --groups station-operator doc-operator")
+    try:
+        assert findings(machine, "doc-stranger")["not_operator"]["mend"].startswith("sudo adduser doc-stranger station-operator")
+        assert "not_operator" not in findings(machine, "doc-operator")
+    finally:
+        machine.run("userdel doc-stranger; userdel doc-operator")
+
+
+def test_a_host_without_the_station_s_parts_is_told_to_install_it_again(station, machine):
+    machine.run("mv /lib/systemd/system/station-library.socket /lib/udev/rules.d/59-flashing-station.rules /root/; "
+                "systemctl daemon-reload")
+    try:
+        found = findings(machine)
+        assert {"unit_missing", "udev_rules_missing"} <= set(found)
+        assert all("--reinstall flashing-station" in found[code]["mend"] for code in ("unit_missing", "udev_rules_missing"))
+    finally:
+        # What apt would do.
+        machine.run(f"dpkg --install {PACKAGE}; rm -f /root/station-library.socket /root/59-flashing-station.rules", timeout=180)
+    assert set(findings(machine)) <= ALWAYS
+    assert SLOTS.keys() <= {slot["name"] for slot in station.json("status")["slots"]}
