@@ -45,7 +45,7 @@ struct VaultRoom {
         takenByteCount += byteCount
         guard usedByteCount + takenByteCount > limit, usedByteCount > 0 else { return }
         throw full(
-            "StorageLimit= is \(Self.exactly(limit)): the images that are there take \(Self.exactly(usedByteCount)), and "
+            "StorageLimit= leaves \(Self.exactly(limit)) for images: those that are there take \(Self.exactly(usedByteCount)), and "
                 + "this one needs more than the rest")
     }
 

@@ -130,7 +130,8 @@ package enum Doctor {
             found.append(
                 Finding(
                     .error, "user_missing", "there is no user or group \(host.missingUsers.joined(separator: ", "))",
-                    "its programs cannot start", mend: "sudo systemd-sysusers flashing-station.conf"))
+                    "its programs cannot start",
+                    mend: "sudo systemd-sysusers flashing-station.conf && sudo systemctl try-restart stationd.service"))
         }
         for path in host.missingRules {
             found.append(
@@ -163,15 +164,23 @@ package enum Doctor {
                 Finding(
                     .error, problem.code, problem.message,
                     "every card is refused, and the daemon does not start anew",
-                    mend: problem.remedy.isEmpty ? "mend that file, then: sudo systemctl reload stationd.service" : problem.remedy))
+                    mend: mend(problem)))
         }
         for problem in host.slotProblems {
             found.append(
                 Finding(
                     .error, problem.code, problem.message, "what that file declares is no slot",
-                    mend: problem.remedy.isEmpty ? "mend that file, then: sudo stationctl reload" : problem.remedy))
+                    mend: mend(problem)))
         }
         return found
+    }
+
+    /// The daemon has to read the mended file, too.
+    private static func mend(_ problem: StationError) -> String {
+        let isCommand = ["chmod ", "chown "].contains { problem.remedy.hasPrefix($0) }
+        if isCommand { return "sudo \(problem.remedy) && sudo systemctl reload stationd.service" }
+        return (problem.remedy.isEmpty ? "mend that file" : problem.remedy)
+            + ", then: sudo systemctl reload stationd.service"
     }
 
     private static func units(_ host: HostFacts) -> [Finding] {
@@ -179,7 +188,8 @@ package enum Doctor {
             return [
                 Finding(
                     .warning, "no_systemd", "systemd does not run here",
-                    "the daemon is started by nobody, and its writers are not shut in by the kernel", mend: "boot with systemd")
+                    "the daemon is started by nobody, and its writers are not shut in by the kernel",
+                    mend: "boot with systemd")
             ]
         }
         var found: [Finding] = []
@@ -211,14 +221,18 @@ package enum Doctor {
                         .error, "unit_inactive", "\(unit.name) is \(unit.activeState)", effect,
                         mend: "sudo systemctl start \(unit.name)"))
             }
-            if unit.loadState == "loaded", unit.fileState == "disabled" {
+            // A slot's socket is wanted by udev, too, when its disk appears.
+            if unit.loadState == "loaded", unit.fileState == "disabled", !unit.name.hasPrefix("station-writer@") {
                 found.append(
                     Finding(
                         .warning, "unit_disabled", "\(unit.name) is not enabled",
-                        "after the next boot it is there only when a card comes", mend: "sudo systemctl enable \(unit.name)"))
+                        "after the next boot it is there only when a card comes",
+                        mend: "sudo systemctl enable \(unit.name)"))
             }
         }
-        if let problem = host.stationProblem, found.allSatisfy({ !$0.finding.hasPrefix("stationd.service") }) {
+        if let problem = host.stationProblem,
+            !found.contains(where: { $0.severity == .error && $0.finding.hasPrefix("stationd.service") })
+        {
             found.append(
                 Finding(
                     .error, problem.code, problem.message, "nothing can be asked of the station, or told to it",
@@ -226,6 +240,15 @@ package enum Doctor {
         }
         let known = Set(host.slotProblems.map(\.code))
         for problem in host.reportedProblems where !known.contains(problem.code) {
+            if problem.code.hasPrefix("slot_file") {
+                // The file is good by now, and the daemon does not know.
+                found.append(
+                    Finding(
+                        .error, "slot_file_unread",
+                        "the daemon last read a slot file that was wrong: \(problem.message)",
+                        "what that file declares is no slot", mend: "sudo systemctl reload stationd.service"))
+                continue
+            }
             found.append(
                 Finding(
                     .error, problem.code, problem.message, "the station goes on without what it is about",
@@ -249,7 +272,9 @@ package enum Doctor {
                         .error, "node_closed",
                         "/dev/\(slot.disk ?? "?") in \(slot.name) does not belong to the writers' group, or has no link",
                         "its card is refused (permission_denied)",
-                        mend: "sudo udevadm control --reload && sudo udevadm trigger --action=change --settle /sys\(path)"))
+                        mend:
+                            "sudo udevadm control --reload && sudo udevadm trigger --action=change --settle /sys\(path)"
+                    ))
             }
         }
         return found
@@ -271,14 +296,16 @@ package enum Doctor {
                 Finding(
                     .warning, "kernel_doors", "this kernel has no \(missing.joined(separator: " and no "))",
                     "a writer that a card has taken over is held by its unit's limits only",
-                    mend: missing == ["Landlock"] ? "boot with lsm=landlock,… (cat /sys/kernel/security/lsm)" : "boot Debian's kernel"))
+                    mend: missing == ["Landlock"]
+                        ? "boot with lsm=landlock,… (cat /sys/kernel/security/lsm)" : "boot Debian's kernel"))
         }
         if let lock = host.namespaceLock {
             found.append(
                 Finding(
                     .warning, "namespaces_locked", "users may make no namespaces here (\(lock))",
                     "no image is built; images that are imported are written as ever",
-                    mend: lock.hasPrefix("user.") ? "sudo sysctl -w user.max_user_namespaces=10000" : "sudo sysctl -w \(unlocked(lock))"))
+                    mend: lock.hasPrefix("user.")
+                        ? "sudo sysctl -w user.max_user_namespaces=10000" : "sudo sysctl -w \(unlocked(lock))"))
         }
         return found
     }
@@ -309,7 +336,9 @@ package enum Doctor {
                 \(Quantity.bytes(host.fileSystemByteCount)) in all
                 """,
                 "the disk is full before the station makes room",
-                mend: "set StorageLimit= in /etc/flashing-station/station.conf to less, then: sudo systemctl reload stationd.service")
+                mend:
+                    "set StorageLimit= in /etc/flashing-station/station.conf to less, then: sudo systemctl reload stationd.service"
+            )
         ]
     }
 
@@ -317,7 +346,8 @@ package enum Doctor {
         if host.machine != "x86_64" {
             return [
                 Finding(
-                    .warning, "builder_architecture", "this host is \(host.machine), and OpenWrt's Image Builder runs on x86_64 only",
+                    .warning, "builder_architecture",
+                    "this host is \(host.machine), and OpenWrt's Image Builder runs on x86_64 only",
                     "no profile is built here; images that are imported are written as ever",
                     mend: "build elsewhere, and: stationctl image import FILE")
             ]
@@ -327,7 +357,8 @@ package enum Doctor {
         return [
             Finding(
                 .warning, "tool_missing", "not installed: \(names)",
-                "images may not be built; images that are imported are written as ever", mend: "sudo apt install \(names)")
+                "images may not be built; images that are imported are written as ever",
+                mend: "sudo apt install \(names)")
         ]
     }
 

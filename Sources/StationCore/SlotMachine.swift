@@ -201,6 +201,8 @@ package struct SlotMachine: Sendable {
     /// The card that left last with its whole device, and when: a loss of contact looks like that, too.
     private var departed: (device: DeviceRecord, finished: Finished?, at: Double)?
     private var isStopped = false
+    /// Cards come and go as ever, and none is begun.
+    private var isGoingDown = false
     /// The stay whose job was tried again because udev was late with the node's permissions.
     private var permissionRetry: InsertionToken?
 
@@ -270,8 +272,10 @@ package struct SlotMachine: Sendable {
         case .prepared(let id, let assignment): return prepared(id, assignment, now: now)
         case .preparationFailed(let id, let problem): return preparationFailed(id, problem)
         case .goingDown:
-            isStopped = true
-            return []
+            isGoingDown = true
+            // A job whose card is not held yet may have no writer: systemd starts none while the station stops.
+            guard case .running(let running) = activity, running.heldAfterSeconds == nil else { return [] }
+            return [.hangUp(running.start.id), .discard(running.start.id)] + wait(.wasInAlready)
         case .stop:
             isStopped = true
             guard case .running(let running) = activity else { return [] }
@@ -433,7 +437,7 @@ package struct SlotMachine: Sendable {
     }
 
     private mutating func prepared(_ id: JobID, _ assignment: Assignment, now: Double) -> [Effect] {
-        guard !isStopped, let preparation, preparation.id == id else { return [] }
+        guard !isStopped, !isGoingDown, let preparation, preparation.id == id else { return [] }
         self.preparation = nil
         self.assignment = assignment
         setArmed(true)
@@ -517,6 +521,7 @@ package struct SlotMachine: Sendable {
         _ record: DeviceRecord, _ token: InsertionToken, _ assignment: Assignment, _ condition: JobRequest.Condition,
         isDryRun: Bool = false, trigger: JobTrigger, caller: UInt32? = nil, now: Double
     ) -> [Effect] {
+        guard !isGoingDown else { return wait(.wasInAlready) }
         let start = JobStart(
             id: JobID(), slot: slot.name, token: token, device: record, assignment: assignment, condition: condition,
             isDryRun: isDryRun, trigger: trigger, callerUserID: caller)
@@ -573,7 +578,7 @@ package struct SlotMachine: Sendable {
             }
         case .refused(.wasInAlready) where running.start.trigger == .resumed:
             effects = [.discard(running.start.id)]
-            if slot.atBoot == .write, let device, let token, let assignment, isArmed, next == nil, !isStopped {
+            if slot.atBoot == .write, let device, let token, let assignment, isArmed, next == nil {
                 return effects + begin(device, token, assignment, .none, trigger: .atBoot, now: now)
             }
             effects += wait(.wasInAlready)
@@ -666,6 +671,10 @@ package struct SlotMachine: Sendable {
         }
     }
 
+    private static let goesDown = StationError(
+        "station_stopping", "the station is going down, and begins nothing",
+        remedy: "when it is up again: systemctl status stationd.service")
+
     private func stillPreparing(_ preparation: Preparation) -> StationError {
         if let problem = preparation.problem {
             return StationError(
@@ -681,11 +690,7 @@ package struct SlotMachine: Sendable {
     private mutating func flash(_ other: Assignment?, isDryRun: Bool, caller: UInt32, now: Double)
         throws(StationError) -> [Effect]
     {
-        guard !isStopped else {
-            throw StationError(
-                "station_stopping", "the station is going down, and begins nothing",
-                remedy: "when it is up again: systemctl status stationd.service")
-        }
+        guard !isGoingDown else { throw Self.goesDown }
         if other == nil, let preparation { throw stillPreparing(preparation) }
         guard let content = other ?? assignment else {
             throw StationError(
@@ -717,6 +722,7 @@ package struct SlotMachine: Sendable {
     /// - Parameter wanted: the insertion that is meant; nil for the card that is in.
     /// - Throws: `no_card`, `job_running`, `card_changed`, or the code of a refusal.
     package func inspectable(_ wanted: InsertionToken?) throws(StationError) -> (DeviceRecord, InsertionToken) {
+        guard !isGoingDown else { throw Self.goesDown }
         if case .running = activity {
             throw StationError("job_running", "a job runs in \(slot.name)", remedy: "wait for its verdict")
         }

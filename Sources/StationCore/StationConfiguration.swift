@@ -29,7 +29,8 @@ package struct StationConfiguration: Equatable, Codable, Sendable {
     private static let buildKeys = [
         "Network", "TimeoutSec", "MemoryLimit", "TasksMax", "DiskLimit", "Parallel", "ExportRoots",
     ]
-    private static let keys = ["ProtectedLabels"] + stationKeys + builderKeys + buildKeys
+    /// Every key there is.
+    package static let keys = ["ProtectedLabels"] + stationKeys + builderKeys + buildKeys
 
     /// Applies one file on top of what is there already; a drop-in overrides, `ProtectedLabels=` adds.
     /// - Throws: `config_syntax`, `config_key_unknown`, `config_value`.

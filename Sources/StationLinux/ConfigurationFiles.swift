@@ -21,7 +21,8 @@ package enum ConfigurationFiles {
         if try isThereAndTrusted(directory, ownerID), try isThereAndTrusted(dropIns, ownerID) {
             guard let names = SmallFile.names(in: dropIns) else {
                 throw StationError(
-                    "config_unreadable", "\(dropIns.printable()) cannot be read", remedy: "chmod 755 \(dropIns.printable())")
+                    "config_unreadable", "\(dropIns.printable()) cannot be read",
+                    remedy: "chmod 755 \(dropIns.printable())")
             }
             paths += names.filter { $0.hasSuffix(".conf") }.map { "\(dropIns)/\($0)" }
         }

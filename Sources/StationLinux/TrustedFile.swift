@@ -12,12 +12,14 @@ package enum TrustedFile {
     ) throws(StationError) {
         let isDirectory = kind == .directory
         guard status.kind == kind else {
-            throw untrusted(path, "is no \(isDirectory ? "directory" : "regular file")", remedy: "remove it", code: code)
+            throw untrusted(
+                path, "is no \(isDirectory ? "directory" : "regular file")", remedy: "remove it", code: code)
         }
         let owner = ownerID == 0 ? "root" : "\(ownerID)"
         guard status.ownerID == ownerID else {
             throw untrusted(
-                path, "belongs to uid \(status.ownerID), not to \(owner)", remedy: "chown \(owner): \(path)", code: code)
+                path, "belongs to uid \(status.ownerID), not to \(owner)", remedy: "chown \(owner): \(path)", code: code
+            )
         }
         guard status.mode & 0o022 == 0 else {
             throw untrusted(

@@ -112,6 +112,7 @@ package actor BuildRoom {
             if isNew || record.sha256 != known?.sha256 {
                 journal.write(.builderReady(record, callerUserID: caller))
                 for warning in facts.warnings { journal.write(.builderDoubtful(triple, warning)) }
+                await makeRoom()
             }
             return record
         } catch {
@@ -253,7 +254,7 @@ package actor BuildRoom {
             await sealing(false)
             leavePlace()
             journal.write(.buildSucceeded(record))
-            await evict(needing: 0)
+            await makeRoom()
             return record
         } catch {
             await sealing(false)
@@ -369,18 +370,21 @@ package actor BuildRoom {
         throw StationError("library_lost", "station-library ended without an answer")
     }
 
-    /// What one part of the library may take beside everything else; builds that nothing needs make way.
-    /// - Parameter byteCount: how much more is known to be needed.
+    /// What one part of the library may take in all, beside what the others cannot do without. Builds that nothing needs are
+    /// counted as room: they make way when what comes is there (`makeRoom`), not before it is known to fit.
     /// - Throws: `storage_full`.
-    func room(of part: Library, needing byteCount: UInt64 = 0) async throws -> UInt64 {
-        await evict(needing: byteCount)
+    func room(of part: Library) async throws -> UInt64 {
         let holdings = try await holdings()
         let total = holdings.byteCount
-        let limit = configuration.storageLimit
+        var dispensable: UInt64 = 0
+        for build in try await store.unassignedBuilds() where !builds.values.contains(build.id) {
+            dispensable += (build.product?.byteCount ?? 0) + (build.product?.card?.byteCount ?? 0)
+        }
+        let limit = configuration.storageLimit + min(dispensable, total)
         guard total < limit else {
             throw StationError(
                 "storage_full",
-                "the library takes \(Quantity.bytes(total)), and StorageLimit= is \(Quantity.bytes(limit)); what is left "
+                "the library takes \(Quantity.bytes(total)), and StorageLimit= is \(Quantity.bytes(configuration.storageLimit)); all of it "
                     + "is assigned or was imported",
                 remedy: "stationctl image remove, stationctl builder prune, or raise StorageLimit=")
         }
@@ -392,15 +396,15 @@ package actor BuildRoom {
 
     /// Takes away what no slot needs until the library fits into `StorageLimit=`: what no record knows and logs of builds that made
     /// nothing, then builds, the one used longest ago first.
-    private func evict(needing byteCount: UInt64) async {
+    func makeRoom() async {
         do {
             let holdings = try await holdings()
-            var total = holdings.byteCount + min(byteCount, configuration.storageLimit)
+            var total = holdings.byteCount
             guard total > configuration.storageLimit else { return }
             for entry in holdings.builds where total > configuration.storageLimit {
                 let record = try? await store.build(entry.name).record
                 guard let id = BuildID(entry.name), record?.isKept != true, record?.state != .running else { continue }
-                for try await _ in library.perform(.removeBuild(id)) {}
+                try await library.complete(.removeBuild(id))
                 total -= min(total, entry.byteCount)
             }
             for build in try await store.unassignedBuilds() where total > configuration.storageLimit {
@@ -417,10 +421,10 @@ package actor BuildRoom {
     @discardableResult
     package func remove(_ build: BuildRecord, callerUserID: UInt32?) async throws -> UInt64 {
         try await store.forgetFiles(of: build.id, callerUserID: callerUserID)
-        for try await _ in library.perform(.removeBuild(build.id)) {}
+        try await library.complete(.removeBuild(build.id))
         var freed = build.product?.byteCount ?? 0
         if let card = build.product?.card, try await !store.isReferenced(card.sha256) {
-            for try await _ in library.perform(.removeImage(card.sha256)) {}
+            try await library.complete(.removeImage(card.sha256))
             freed += card.byteCount
         }
         return freed

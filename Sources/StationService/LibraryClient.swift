@@ -59,6 +59,11 @@ package struct LibraryClient: Sendable {
         return stream
     }
 
+    /// Has something done to its end, also in a task that was cancelled: what a record no longer knows must not stay.
+    package func complete(_ request: LibraryRequest) async throws {
+        try await Task { for try await _ in perform(request) {} }.value
+    }
+
     /// Somebody listens; once nobody does, the connection ends, be it there or yet to come.
     private final class Interest: Sendable {
         private let state = Mutex<(isOver: Bool, socket: LocalSocket?)>((false, nil))

@@ -140,7 +140,8 @@ package final class SlotWriter: Sendable {
             if last == nil, silence >= Self.firstWordPatience {
                 self.hangUp()
                 self.finish(.lost(.writerUnreachable, detail: "the writer did not answer within \(Int(silence)) s"))
-            } else if silence >= 1.5 {
+            } else if last != nil, silence >= 1.5 {
+                // Before its first word it may not even be there: that is no card that hangs.
                 self.handler(.silent(seconds: silence))
             }
         }

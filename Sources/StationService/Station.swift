@@ -184,12 +184,11 @@ package actor Station {
     private func waitForJobs() async {
         for runner in runners.values { await runner.deliver(.goingDown) }
         let began = SystemClock.monotonicSeconds()
-        let patience = stopPatience ?? configuration.stopPatienceSeconds
         var lastWord = -Double.infinity
         while true {
             let running = slotsAtWork
             let now = SystemClock.monotonicSeconds()
-            let left = began + (stopPatience ?? patience) - now
+            let left = began + (stopPatience ?? configuration.stopPatienceSeconds) - now
             guard !running.isEmpty, left > 0 else { return }
             if lastWord == -.infinity { journal.write(.stationWaits(running, atMostSeconds: left)) }
             if now - lastWord >= 5 {
@@ -269,6 +268,7 @@ package actor Station {
                     memory: memories[declaration.name] ?? SlotMachine.Memory(), services: services)
             }
         }
+        if isStopping { for runner in runners.values { await runner.deliver(.goingDown) } }
         for runner in runners.values { tell(runner, presence) }
         lights?.show(slotStatuses)
     }

@@ -44,7 +44,7 @@ extension Station {
             }
             if parameters.isDryRun != true {
                 if let sha256 = builder.sha256 {
-                    for try await _ in library.perform(.removeBuilder(sha256)) {}
+                    try await library.complete(.removeBuilder(sha256))
                 }
                 try await store.removeBuilder(builder, callerUserID: caller)
             }

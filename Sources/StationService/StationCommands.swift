@@ -85,9 +85,9 @@ extension Station: StationControl {
             }
             return digest
         }
-        let fileByteCount = files.first.flatMap { try? $0.status().byteCount } ?? 0
         let conditions = ImportConditions(
-            byteLimit: try await buildRoom.room(of: .images, needing: fileByteCount), expected: expected, isRaw: parameters.isRaw,
+            byteLimit: try await buildRoom.room(of: .images), expected: expected,
+            isRaw: parameters.isRaw,
             fileName: parameters.fileName, member: parameters.member)
         let answers = library.perform(.importImage(conditions, companions: parameters.companions), files: files)
         let before = Set(images.all())
@@ -105,6 +105,7 @@ extension Station: StationControl {
             }
             self.journal.write(.imageImported(record))
             if let unused { await self.noteUnused([unused]) }
+            await self.buildRoom.makeRoom()
             return try await self.image(named: name.text)
         } whenEnded: { hasFailed in
             // It may have been sealed all the same, and have got no name.
@@ -181,7 +182,7 @@ extension Station: StationControl {
     private func removeUnusedImages() async throws {
         while importsUnderWay == 0, let sha256 = unusedImages.popFirst() {
             guard try await !store.isReferenced(sha256) else { continue }
-            for try await _ in library.perform(.removeImage(sha256)) {}
+            try await library.complete(.removeImage(sha256))
         }
     }
 

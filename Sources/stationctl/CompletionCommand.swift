@@ -6,7 +6,8 @@ import StationLinux
 enum CompletionCommand {
     static let all = [
         Command(
-            "completion", operands: "bash|zsh", count: 1...1, summary: "Prints the script that completes commands in a shell",
+            "completion", operands: "bash|zsh", count: 1...1,
+            summary: "Prints the script that completes commands in a shell",
             details: """
                 The Debian package installs it for both shells. Slots, images, profiles and builds are
                 asked of the station, so they complete for those who may read its status.
@@ -36,7 +37,8 @@ enum CompletionCommand {
             candidates=("${(@f)$(stationctl complete -- "${(@)words[2,CURRENT]}" 2> /dev/null)}")
             if [[ -n "$candidates" ]]; then compadd -a candidates; else _files; fi
         }
-        compdef _stationctl stationctl
+        # In a file of $fpath this is the function's own first call; sourced, it is a definition.
+        if [[ "$funcstack[1]" == _stationctl ]]; then _stationctl "$@"; else compdef _stationctl stationctl; fi
 
         """
 
@@ -76,7 +78,8 @@ private struct CommandLineSoFar {
         var awaited: CommandSyntax.Option?
         var options = Command.everywhere
         var command: Command?
-        for word in before {
+        // bash takes a word apart at “=”.
+        for word in before where word != "=" {
             if let option = awaited {
                 if option.name == "--socket" { socketPath = word }
                 awaited = nil
@@ -115,7 +118,8 @@ private struct CommandLineSoFar {
         }
         if placeholder.contains("PROFILE") {
             found += ask { client in
-                try client.call(.listProfiles, Control.ProfileFilter(), as: Control.Profiles.self).profiles.map(\.profileID)
+                try client.call(.listProfiles, Control.ProfileFilter(), as: Control.Profiles.self).profiles.map(
+                    \.profileID)
             }
         }
         if placeholder.contains("BUILD") {

@@ -15,7 +15,8 @@ enum DoctorCommand {
                 """,
             examples: ["sudo stationctl doctor", "stationctl doctor --json"],
             exits: [
-                "0 nothing was found, or warnings only", "1 something keeps cards from being written, or from being written safely",
+                "0 nothing was found, or warnings only",
+                "1 something keeps cards from being written, or from being written safely",
                 "2 the command line cannot be understood",
             ], run: run)
     ]
@@ -45,5 +46,7 @@ enum DoctorCommand {
         return code
     }
 
-    private static func counted(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+    private static func counted(_ number: Int, _ noun: String) -> String {
+        "\(number) \(noun)\(number == 1 ? "" : "s")"
+    }
 }

@@ -70,7 +70,8 @@ struct HostExamination {
         let owned: [(String, String, UInt32)] = [
             ("/etc/flashing-station", "root", 0o755), ("/etc/flashing-station/slots.d", "root", 0o755),
             (Self.library, "root", 0o755), ("\(Self.library)/images", "station-library", 0o750),
-            ("\(Self.library)/builders", "station-library", 0o750), ("\(Self.library)/builds", "station-library", 0o750),
+            ("\(Self.library)/builders", "station-library", 0o750),
+            ("\(Self.library)/builds", "station-library", 0o750),
         ]
         return owned.compactMap { path, owner, mode in
             guard let status = try? FileStatus(of: path, followingLinks: false) else { return "\(path) is not there" }
@@ -117,7 +118,9 @@ struct HostExamination {
         }
         let group = UserDatabase.groupID(named: "station-writer")
         let node = try? FileStatus(of: "/dev/flashing-station/\(slot.name)")
-        let isOpened = node?.kind == .block && node?.groupID == group && node?.deviceNumber == Sysfs.number(devicePath: disk.devicePath)
+        let isOpened =
+            node?.kind == .block && node?.groupID == group
+            && node?.deviceNumber == Sysfs.number(devicePath: disk.devicePath)
         return HostFacts.Slot(name: slot.name, devicePath: disk.devicePath, disk: disk.name, isOpened: isOpened)
     }
 
@@ -137,8 +140,10 @@ struct HostExamination {
 
     /// What the Image Builder and its sandbox need of their host: a program of each package.
     private static let tools: [(program: String, package: String)] = [
-        ("bwrap", "bubblewrap"), ("make", "build-essential"), ("gcc", "build-essential"), ("gawk", "gawk"), ("unzip", "unzip"),
-        ("bzip2", "bzip2"), ("wget", "wget"), ("python3", "python3"), ("rsync", "rsync"), ("file", "file"), ("git", "git"),
+        ("bwrap", "bubblewrap"), ("make", "build-essential"), ("gcc", "build-essential"), ("gawk", "gawk"),
+        ("unzip", "unzip"),
+        ("bzip2", "bzip2"), ("wget", "wget"), ("python3", "python3"), ("rsync", "rsync"), ("file", "file"),
+        ("git", "git"),
         ("zstd", "zstd"), ("xz", "xz-utils"), ("perl", "perl"),
     ]
 

@@ -62,7 +62,8 @@ enum SlotLightsCommand {
     private static func stationUserID() throws(StationError) -> UInt32 {
         if let userID = UserDatabase.userID(named: LightAccess.userName) { return userID }
         throw StationError(
-            "user_missing", "there is no user \(LightAccess.userName)", remedy: "sudo apt install ./flashing-station_*.deb"
+            "user_missing", "there is no user \(LightAccess.userName)",
+            remedy: "sudo apt install ./flashing-station_*.deb"
         )
     }
 

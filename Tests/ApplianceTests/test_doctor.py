@@ -17,7 +17,9 @@ FAULTS = {
     "unit_inactive daemon": "systemctl stop stationd.service",
     "unit_masked": f"systemctl mask --now {SLOT1}",
     "unit_disabled": "systemctl disable stationd.service",
-    "slot_file_untrusted": "chmod 0666 /etc/flashing-station/slots.d/slot2.slot",
+    "slot_file_untrusted": "chmod 0666 /etc/flashing-station/slots.d/slot2.slot; systemctl reload stationd.service",
+    "slot_file_unread": "chmod 0666 /etc/flashing-station/slots.d/slot2.slot; systemctl reload stationd.service; "
+                        "chmod 0644 /etc/flashing-station/slots.d/slot2.slot",
     "config_untrusted": f"printf '[Station]\\nStuckAfterSec=20\\n' > {DROP_IN} && chmod 0666 {DROP_IN}",
     "namespaces_locked": "sysctl -w user.max_user_namespaces=0",
     "journal_volatile": "mv /var/log/journal /var/log/journal.kept",
@@ -27,11 +29,9 @@ FAULTS = {
 AFTERWARDS = {
     "directory_wrong too": "rm -rf /var/lib/flashing-station/elsewhere; systemctl restart stationd.service",
     "config_untrusted": f"rm -f {DROP_IN}; systemctl reload stationd.service",
-    "slot_file_untrusted": "systemctl reload stationd.service",
     "unit_disabled": "systemctl enable stationd.service",
     "journal_volatile": "rm -rf /var/log/journal && mv /var/log/journal.kept /var/log/journal && "
                         "systemctl restart systemd-journald.service",
-    "user_missing": "systemctl restart stationd.service",
 }
 
 

@@ -45,7 +45,7 @@ def test_the_daemon_keeps_its_watchdog_content_and_its_journal_clean(station, ma
 
 
 def test_an_upgrade_waits_for_the_card_that_is_being_written(station, machine, new_card):
-    reader = machine.usb_insert(1, new_card(32), throttle_bps=1_000_000)
+    reader = machine.usb_insert(1, new_card(32), throttle_bps=150_000)
     station.wait_phase("slot1", "writing")
     job, before = station.slot("slot1")["job"]["id"], machine.run("systemctl show -P MainPID stationd.service").stdout
     began = station.now()
@@ -60,7 +60,9 @@ def test_an_upgrade_waits_for_the_card_that_is_being_written(station, machine, n
     # Whatever is in a slot, and assigned, is as it was; the configuration of the bench, too.
     slots = {slot["name"]: slot for slot in station.json("status")["slots"]}
     assert {name for name, slot in slots.items() if slot["isArmed"]} == SLOTS.keys()
-    assert machine.run("dpkg --verify flashing-station").stdout == ""
+    # The machine has no documentation, by its own wish.
+    changed = machine.run("dpkg --verify flashing-station", check=False).stdout.splitlines()
+    assert [line for line in changed if "/usr/share/doc/" not in line and "/usr/share/man/" not in line] == []
 
 
 def test_a_host_that_goes_down_stops_the_daemon_before_its_writers(station, machine):
@@ -87,11 +89,13 @@ def test_removal_leaves_configuration_and_images_and_another_installation_finds_
         machine.run("dpkg --remove flashing-station", timeout=180)
         assert machine.run(kept).stdout == before
         left = machine.run("ls -d /usr/bin/stationctl /usr/lib/flashing-station /lib/systemd/system/station* "
-                           "/lib/udev/rules.d/59-flashing-station.rules /etc/systemd/system/*.wants/station* "
+                           "/lib/udev/rules.d/59-flashing-station.rules /etc/systemd/system/*.wants/station-writer* "
                            "/run/flashing-station 2>/dev/null", check=False).stdout
         assert left == ""
         assert groups() == {"disk"}
-        assert machine.run("systemctl list-units --all --plain --no-legend 'station*'").stdout == ""
+        # What was enabled stays so: Debian's way to know later what an admin had switched off.
+        units = machine.run("systemctl list-units --all --plain --no-legend 'station*'").stdout.splitlines()
+        assert [unit for unit in units if " not-found inactive dead " not in " ".join(unit.split())] == []
     finally:
         machine.run(f"dpkg --install {PACKAGE}", timeout=180)
     assert groups() == {"station-writer"}

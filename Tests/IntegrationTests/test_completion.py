@@ -46,6 +46,8 @@ def in_bash(station, *words):
     (["image", "show", "open"], ["openwrt-one"]),
     (["explain", ""], ["left-2", "slot1"]),
     (["--color", "n"], ["never"]),
+    # As bash hands over --image=op, and an = alone.
+    (["assign", "slot1", "--image", "=", "op"], ["openwrt-one"]),
     (["status", "--js"], ["--json"]),
     (["completion", "z"], ["zsh"]),
     # A file's name stands here: the shell's own completion does that.
@@ -74,11 +76,18 @@ def test_zsh_offers_the_same(station):
         compdef() { : }
         _files() { print FILES }
         compadd() { print -l -- ${(P)argv[-1]} }
-        source <(stationctl completion zsh)
+        if [[ $HOW == sourced ]]; then
+            source <(stationctl completion zsh)
+        else
+            # As the package installs it.
+            folder=$(mktemp -d) && stationctl completion zsh > $folder/_stationctl
+            fpath=($folder $fpath) && autoload -Uz _stationctl
+        fi
         words=(stationctl "$@") CURRENT=$(( $# + 1 ))
         _stationctl
     """
     for words, offered in ((["image", "sh"], ["show"]), (["assign", "s"], ["slot1"]), (["image", "import", ""], ["FILES"])):
-        done = subprocess.run(["zsh", "-f", "-c", script, "zsh", station.programs, "--socket", station.socket, *words],
-                              capture_output=True, text=True)
-        assert (done.returncode, done.stderr, done.stdout.split()) == (0, "", offered), (words, done)
+        for how in ("sourced", "autoloaded"):
+            done = subprocess.run(["zsh", "-f", "-c", script, "zsh", station.programs, "--socket", station.socket, *words],
+                                  capture_output=True, text=True, env={**os.environ, "HOW": how})
+            assert (done.returncode, done.stderr, done.stdout.split()) == (0, "", offered), (how, words, done)

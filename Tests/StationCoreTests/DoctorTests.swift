@@ -8,12 +8,14 @@ struct DoctorTests {
     /// A host with nothing wrong.
     private static func sound() -> HostFacts {
         var host = HostFacts(
-            caller: .init(name: "ann", isRoot: false, isReader: true, isOperator: true), kernelRelease: "6.1.0-18-amd64",
+            caller: .init(name: "ann", isRoot: false, isReader: true, isOperator: true),
+            kernelRelease: "6.1.0-18-amd64",
             machine: "x86_64", storageLimit: 64 << 30)
         host.units = ["stationd.service", "station-library.socket", "station-writer@slot1.socket"].map {
             .init(name: $0, loadState: "loaded", activeState: "active", fileState: "enabled")
         }
-        host.slots = slot.map { [.init(name: $0, devicePath: "/devices/a/block/sda", disk: "sda", isOpened: true)] } ?? []
+        host.slots =
+            slot.map { [.init(name: $0, devicePath: "/devices/a/block/sda", disk: "sda", isOpened: true)] } ?? []
         host.freeByteCount = 100 << 30
         host.fileSystemByteCount = 200 << 30
         return host
@@ -28,7 +30,8 @@ struct DoctorTests {
         var testDescription: String { code }
 
         init(
-            _ code: String, _ severity: Finding.Severity, _ mend: String, _ make: @escaping @Sendable (inout HostFacts) -> Void
+            _ code: String, _ severity: Finding.Severity, _ mend: String,
+            _ make: @escaping @Sendable (inout HostFacts) -> Void
         ) {
             self.code = code
             self.severity = severity
@@ -45,7 +48,10 @@ struct DoctorTests {
         },
         Fault("directory_wrong", .error, "systemd-tmpfiles --create") { $0.wrongDirectories = ["/x is not there"] },
         Fault("config_value", .error, "reload") { $0.configurationProblem = StationError("config_value", "no number") },
-        Fault("slot_file_untrusted", .error, "chmod 644 x") {
+        Fault("slot_file_unread", .error, "reload stationd.service") {
+            $0.reportedProblems = [StationError("slot_file_untrusted", "x may be written", remedy: "chmod 644 x")]
+        },
+        Fault("slot_file_untrusted", .error, "sudo chmod 644 x && sudo systemctl reload") {
             $0.slotProblems = [StationError("slot_file_untrusted", "x may be written", remedy: "chmod 644 x")]
         },
         Fault("no_systemd", .warning, "systemd") { $0.units = nil },
@@ -108,8 +114,17 @@ struct DoctorTests {
         let errors = findings.prefix { $0.severity == .error }
         #expect(findings.dropFirst(errors.count).allSatisfy { $0.severity == .warning })
         // The daemon that has failed explains why nobody answers.
-        #expect(Set(findings.map(\.code)).isSuperset(of: ["unit_inactive", "unit_masked", "disk_full", "tool_missing"]))
+        #expect(
+            Set(findings.map(\.code)).isSuperset(of: ["unit_inactive", "unit_masked", "disk_full", "tool_missing"]))
         #expect(!findings.map(\.code).contains("station_unreachable"))
+    }
+
+    @Test("a daemon that is not enabled and does not answer is both")
+    func disabledAndMute() {
+        var host = Self.sound()
+        host.units?[0].fileState = "disabled"
+        host.stationProblem = StationError("station_unreachable", "nobody answers")
+        #expect(Set(Doctor.examine(host).map(\.code)) == ["unit_disabled", "station_unreachable"])
     }
 
     @Test("root is in need of no group")

@@ -53,9 +53,11 @@ struct ConfigurationFilesTests {
         #expect(try ConfigurationFiles.load("/nonexistent/\(UUID())") == StationConfiguration())
     }
 
-    @Test("a file or a directory that others may write is an error", arguments: [
-        "station.conf", "station.conf.d/10.conf", "station.conf.d", ".",
-    ])
+    @Test(
+        "a file or a directory that others may write is an error",
+        arguments: [
+            "station.conf", "station.conf.d/10.conf", "station.conf.d", ".",
+        ])
     func writable(name: String) throws {
         let scratch = try Scratch()
         try scratch.write("station.conf", "[Guard]\nProtectedLabels=A\n")
@@ -86,9 +88,12 @@ struct ConfigurationFilesTests {
         #expect(scratch.code() == "config_untrusted")
     }
 
-    @Test("a wrong key of a section is compared with that section's own", arguments: [
-        ("ImageBuilder", "StallSek", "StallSec"), ("Build", "Paralel", "Parallel"), ("Station", "StopPatience", "StopPatienceSec"),
-    ])
+    @Test(
+        "a wrong key of a section is compared with that section's own",
+        arguments: [
+            ("ImageBuilder", "StallSek", "StallSec"), ("Build", "Paralel", "Parallel"),
+            ("Station", "StopPatience", "StopPatienceSec"),
+        ])
     func nearKeys(section: String, key: String, near: String) throws {
         let scratch = try Scratch()
         try scratch.write("station.conf", "[\(section)]\n\(key)=1\n")
@@ -99,5 +104,18 @@ struct ConfigurationFilesTests {
             #expect(error.code == "config_key_unknown")
             #expect("\(error)".contains(near))
         }
+    }
+
+    @Test("the file that is installed names every key, with its default")
+    func installedFile() throws {
+        let project = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let text = try String(contentsOf: project.appending(path: "packaging/station.conf"), encoding: .utf8)
+        let assignment = /^#([A-Z]\w+)=(.*)$/.anchorsMatchLineEndings()
+        let keys = text.matches(of: assignment).map { String($0.1) }
+        #expect(keys.sorted() == StationConfiguration.keys.sorted())
+        let scratch = try Scratch()
+        try scratch.write("station.conf", text.replacing(assignment) { "\($0.1)=\($0.2)" })
+        #expect(try scratch.load() == StationConfiguration())
     }
 }
