@@ -378,7 +378,7 @@ package actor BuildRoom {
         let total = holdings.byteCount
         var dispensable: UInt64 = 0
         for build in try await store.unassignedBuilds() where !builds.values.contains(build.id) {
-            dispensable += (build.product?.byteCount ?? 0) + (build.product?.card?.byteCount ?? 0)
+            dispensable += holdings.byteCount(of: build)
         }
         let limit = configuration.storageLimit + min(dispensable, total)
         guard total < limit else {
@@ -409,7 +409,8 @@ package actor BuildRoom {
             }
             for build in try await store.unassignedBuilds() where total > configuration.storageLimit {
                 guard !builds.values.contains(build.id) else { continue }
-                total -= min(total, try await remove(build, callerUserID: nil))
+                try await remove(build, callerUserID: nil)
+                total -= min(total, holdings.byteCount(of: build))
             }
         } catch {
             journal.write(.storeProblem(error as? StationError ?? StationError("library_lost", "\(error)")))
@@ -417,23 +418,24 @@ package actor BuildRoom {
     }
 
     /// Takes away what a build made; its record stays.
-    /// - Returns: about how many bytes that frees.
-    @discardableResult
-    package func remove(_ build: BuildRecord, callerUserID: UInt32?) async throws -> UInt64 {
+    package func remove(_ build: BuildRecord, callerUserID: UInt32?) async throws {
         try await store.forgetFiles(of: build.id, callerUserID: callerUserID)
         try await library.complete(.removeBuild(build.id))
-        var freed = build.product?.byteCount ?? 0
         if let card = build.product?.card, try await !store.isReferenced(card.sha256) {
             try await library.complete(.removeImage(card.sha256))
-            freed += card.byteCount
         }
-        return freed
     }
 }
 
 extension LibraryHoldings {
     fileprivate static func sum(_ entries: [Entry]) -> UInt64 { entries.reduce(0) { $0 + $1.byteCount } }
     fileprivate var byteCount: UInt64 { Self.sum(images) + Self.sum(overlays) + Self.sum(builders) + Self.sum(builds) }
+
+    /// What a build's files and its card image take on the disk: without their holes.
+    fileprivate func byteCount(of build: BuildRecord) -> UInt64 {
+        let image = build.product?.card?.sha256.hexadecimal
+        return Self.sum(builds.filter { $0.name == build.id.text }) + Self.sum(images.filter { $0.name == image })
+    }
 
     fileprivate func byteCount(of part: BuildRoom.Library) -> UInt64 {
         switch part {

@@ -527,7 +527,6 @@ def library_processes(station):
     return found
 
 
-@pytest.mark.parametrize("kind", ["raw", "gzip", "zip"])
 def holds(process, pipe):
     """Whether a process has this pipe open: the one that imports, and not one that only counts what there is."""
     with contextlib.suppress(OSError):
@@ -535,6 +534,7 @@ def holds(process, pipe):
     return False
 
 
+@pytest.mark.parametrize("kind", ["raw", "gzip", "zip"])
 def test_a_library_that_is_killed_leaves_nothing(library, packed, kind):
     data = pack(packed, CONTAINERS[kind][0])
     for share in (0.02, 0.5, 0.99):
