@@ -15,7 +15,8 @@ enum BuildCommand {
             .init("--add-package", value: "NAME", "put in one more package; can be given again", isRepeatable: true),
             .init("--follow", "show what the Image Builder prints"),
             .init("--tag", value: "TAG", "all profiles with that tag"),
-            .init("--mode", value: "MODE", "of several: best-effort (default) or fail-fast"),
+            .init(
+                "--mode", value: "MODE", "of several: best-effort (default), or fail-fast: in order, until one fails"),
         ],
         examples: [
             "stationctl build home.ap.24.10 --follow", "stationctl build --tag home --mode fail-fast",
@@ -67,7 +68,8 @@ enum BuildCommand {
     /// How many builds are asked for at one time; how many of them run is the station's to say (`Parallel=`).
     private static let requestsAtOnce = 4
 
-    /// Asks for all of them, in their order, some at one time.
+    /// Asks for all of them, in their order: some at one time, or, where one failure ends it, one after the other. Which of several
+    /// requests the station takes up first is nobody's to say.
     /// - Returns: what came of those that were tried, in the order of the profiles.
     private static func build(
         _ profiles: [String], _ context: Context, isFailFast: Bool
@@ -79,7 +81,7 @@ enum BuildCommand {
             var hasFailed = false
         }
         let state = Mutex(State())
-        WorkerThreads.run(min(requestsAtOnce, profiles.count)) { _ in
+        WorkerThreads.run(isFailFast ? 1 : min(requestsAtOnce, profiles.count)) { _ in
             while let index = state.withLock({ state -> Int? in
                 guard state.next < profiles.count, state.fault == nil, !(isFailFast && state.hasFailed) else {
                     return nil

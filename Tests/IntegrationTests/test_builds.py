@@ -401,7 +401,7 @@ def test_a_batch_says_what_became_of_each(station, tmp_path):
     names = ["batch1"] + [add_profile(station, tmp_path, profile_id=f"more{number}", packages=["practice-slow-2"])
                           for number in range(6)]
     done = ctl(station, "build", *names, "--mode", "fail-fast", check=False)
-    assert done.returncode == FAILED and re.search(r"[1-9] not tried", done.stdout), done.stdout
+    assert done.returncode == FAILED and "6 not tried" in done.stdout, done.stdout
 
 
 def test_a_cancelled_build_leaves_nothing_running(station, tmp_path):
