@@ -25,7 +25,8 @@ struct VaultRoom {
     /// - Throws: `image_too_large`, `storage_full`.
     func check(_ byteCount: UInt64) throws(StationError) {
         try checkLength(byteCount, isWhole: true)
-        guard let free = freeByteCount(), free < byteCount else { return }
+        // Where the file system does not say, writing will.
+        guard let free = (try? FileSystemRoom(of: directory))?.freeByteCount, free < byteCount else { return }
         throw full("the image needs \(Self.exactly(byteCount)), and \(name) has \(Self.exactly(free)) free")
     }
 
@@ -57,13 +58,6 @@ struct VaultRoom {
         guard [ENOSPC, EDQUOT, EFBIG].contains(error.number) else { return ImageVault.unusable(directory, error) }
         let needed = total.map { "of \(Self.exactly($0)) " } ?? ""
         return full("\(name) was full after \(Self.exactly(written)) \(needed)of the image")
-    }
-
-    /// Nil where the file system does not say. Corresponds to `statvfs(3)`, the room for ordinary users.
-    private func freeByteCount() -> UInt64? {
-        var status = statvfs()
-        guard statvfs(directory, &status) == 0 else { return nil }
-        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
     }
 
     private var name: String { directory.printable() }

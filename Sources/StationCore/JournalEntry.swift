@@ -117,7 +117,7 @@ extension JournalEntry {
     package static func stationStarted(version: String, slotCount: Int) -> JournalEntry {
         JournalEntry(
             .stationStarted, .information,
-            "Flashing station \(version) is watching \(counted(slotCount, "slot")).")
+            "Flashing station \(version) is watching \(Quantity.counted(slotCount, "slot")).")
     }
 
     package static func stationStopping(runningJobCount: Int) -> JournalEntry {
@@ -125,7 +125,7 @@ extension JournalEntry {
             ? JournalEntry(.stationStopping, .information, "Flashing station is stopping; no job was running.")
             : JournalEntry(
                 .stationStopping, .warning,
-                "Flashing station is stopping; \(counted(runningJobCount, "job")) will be interrupted.")
+                "Flashing station is stopping; \(Quantity.counted(runningJobCount, "job")) will be interrupted.")
     }
 
     package static func stationWaits(_ slots: [SlotName], atMostSeconds: Double) -> JournalEntry {
@@ -186,7 +186,7 @@ extension JournalEntry {
     package static func monitorRestored(cause: String, deviceCount: Int) -> JournalEntry {
         JournalEntry(
             .monitorRestored, .warning,
-            "Device events were lost (\(cause)); looked at \(counted(deviceCount, "block device")) again.")
+            "Device events were lost (\(cause)); looked at \(Quantity.counted(deviceCount, "block device")) again.")
     }
 }
 
@@ -420,7 +420,7 @@ extension JournalEntry {
                 + rate(report.bytesWritten, report.writeSeconds),
             "read back in \(Quantity.seconds(report.verifySeconds))" + rate(report.bytesVerified, report.verifySeconds),
         ]
-        if report.rewrites > 0 { parts.append("\(counted(report.rewrites, "request")) written twice") }
+        if report.rewrites > 0 { parts.append("\(Quantity.counted(report.rewrites, "request")) written twice") }
         if report.cardByteCount > 0 { parts.append("card \(Quantity.bytes(report.cardByteCount))") }
         return parts.joined(separator: ", ")
     }
@@ -428,7 +428,7 @@ extension JournalEntry {
     private static func place(_ report: JobReport) -> String {
         guard let offset = report.firstBadOffset else { return "" }
         return ", first at byte \(offset)"
-            + (report.badBlocks > 0 ? " (\(counted(Int(clamping: report.badBlocks), "block")) of 4 KiB)" : "")
+            + (report.badBlocks > 0 ? " (\(Quantity.counted(Int(clamping: report.badBlocks), "block")) of 4 KiB)" : "")
     }
 
     private static func marker(_ report: JobReport) -> String {
@@ -444,8 +444,6 @@ extension JournalEntry {
         return "card of \(Quantity.bytes(device.byteCount))" + (model.isEmpty ? "" : " (\(model))")
             + " in \(device.name.printable(limit: 40))"
     }
-
-    private static func counted(_ count: Int, _ word: String) -> String { "\(count) \(word)\(count == 1 ? "" : "s")" }
 
     private static func identity(
         _ slot: SlotName, _ device: DeviceRecord, _ assignment: Assignment?

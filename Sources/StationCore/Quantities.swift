@@ -1,5 +1,8 @@
 /// Bytes, rates and durations as people read them, and as configuration files write them.
 package enum Quantity {
+    /// `1 slot`, `3 slots`.
+    package static func counted(_ count: Int, _ noun: String) -> String { "\(count) \(noun)\(count == 1 ? "" : "s")" }
+
     /// `1.2 GB`, `512 B`: decimal units, three digits at most, as the labels on cards count.
     package static func bytes(_ count: UInt64) -> String {
         let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"]

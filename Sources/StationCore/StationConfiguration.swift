@@ -9,7 +9,7 @@ package struct StationConfiguration: Equatable, Codable, Sendable {
 
     /// How long after boot a reader that turns up is taken to hold a card that was in all the time, in seconds.
     package var bootSettleSeconds: Double = 60
-    /// How long a station that is to stop waits for jobs that run, in seconds.
+    /// How long a station that is told to finish waits for jobs that run, in seconds.
     package var stopPatienceSeconds: Double = 300
 
     /// Where Image Builders come from: `[ImageBuilder]`.

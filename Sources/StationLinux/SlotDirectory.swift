@@ -114,49 +114,20 @@ package enum SlotDirectory {
         (SmallFile.names(in: directory) ?? []).filter { $0.hasSuffix(".slot") }.map { String($0.dropLast(5)) }
     }
 
+    private static func files(_ ownerID: UInt32) -> TrustedFiles {
+        TrustedFiles(
+            ownerID: ownerID, untrustedCode: Reason.slotFileUntrusted.rawValue, unreadableCode: "slot_file_unreadable",
+            followsLinks: false)
+    }
+
     private static func isThereAndTrusted(_ directory: String, ownerID: UInt32) throws(StationError) -> Bool {
-        do {
-            let status = try FileStatus(of: directory, followingLinks: false)
-            try check(status, is: .directory, ownerID: ownerID, path: directory)
-            return true
-        } catch let error as SystemError {
-            if error.number == ENOENT { return false }
-            throw error.asStationError("slot_file_unreadable")
-        } catch let error as StationError {
-            throw error
-        } catch { throw StationError("slot_file_unreadable", "\(error)") }
+        try files(ownerID).hasDirectory(directory)
     }
 
     /// Nil when the file is not there.
     private static func text(
         of name: SlotName, in directory: String, ownerID: UInt32
     ) throws(StationError) -> String? {
-        let path = filePath(name, in: directory)
-        do {
-            // Not blocking, for a pipe; not following links; and what is checked is the file that is read.
-            let file = try Descriptor(opening: path, O_RDONLY | O_NONBLOCK | station_o_nofollow)
-            try check(file.status(), is: .regular, ownerID: ownerID, path: path)
-            let bytes = try SmallFile.read(file, path: path, limit: KeyValueFile.byteLimit)
-            return String(decoding: bytes, as: UTF8.self)
-        } catch let error as SystemError {
-            if error.number == ENOENT { return nil }
-            if error.number == ELOOP {
-                throw untrusted(path, "is a symbolic link", remedy: "put the file itself there")
-            }
-            throw error.asStationError("slot_file_unreadable")
-        } catch let error as StationError {
-            throw error
-        } catch { throw StationError("slot_file_unreadable", "\(error)") }
-    }
-
-    private static func check(
-        _ status: FileStatus, is kind: FileStatus.Kind, ownerID: UInt32, path: String
-    ) throws(StationError) {
-        try TrustedFile.check(
-            status, is: kind, ownerID: ownerID, path: path, code: Reason.slotFileUntrusted.rawValue)
-    }
-
-    private static func untrusted(_ path: String, _ problem: String, remedy: String) -> StationError {
-        TrustedFile.untrusted(path, problem, remedy: remedy, code: Reason.slotFileUntrusted.rawValue)
+        try files(ownerID).text(of: filePath(name, in: directory), limit: KeyValueFile.byteLimit)
     }
 }

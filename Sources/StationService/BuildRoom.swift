@@ -373,7 +373,7 @@ package actor BuildRoom {
     /// What one part of the library may take in all, beside what the others cannot do without. Builds that nothing needs are
     /// counted as room: they make way when what comes is there (`makeRoom`), not before it is known to fit.
     /// - Throws: `storage_full`.
-    func room(of part: Library) async throws -> UInt64 {
+    func room(of part: LibraryPart) async throws -> UInt64 {
         let holdings = try await holdings()
         let total = holdings.byteCount
         var dispensable: UInt64 = 0
@@ -392,7 +392,7 @@ package actor BuildRoom {
     }
 
     /// The parts of the library that are limited one by one, by what the others leave.
-    enum Library { case images, builders }
+    enum LibraryPart { case images, builders }
 
     /// Takes away what no slot needs until the library fits into `StorageLimit=`: what no record knows and logs of builds that made
     /// nothing, then builds, the one used longest ago first.
@@ -437,7 +437,7 @@ extension LibraryHoldings {
         return Self.sum(builds.filter { $0.name == build.id.text }) + Self.sum(images.filter { $0.name == image })
     }
 
-    fileprivate func byteCount(of part: BuildRoom.Library) -> UInt64 {
+    fileprivate func byteCount(of part: BuildRoom.LibraryPart) -> UInt64 {
         switch part {
         case .images: Self.sum(images)
         case .builders: Self.sum(builders)

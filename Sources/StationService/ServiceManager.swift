@@ -20,11 +20,6 @@ package final class ServiceManager: Sendable {
     /// The station is going down.
     package func stopping() { notify("STOPPING=1\nSTATUS=stopping") }
 
-    /// The station goes on stopping for at most so many seconds from now: what systemd would allow may be less.
-    package func stopping(_ status: String, within seconds: Double) {
-        notify("STATUS=\(status)\nEXTEND_TIMEOUT_USEC=\(UInt64(seconds * 1e6))")
-    }
-
     /// Answers the watchdog from this queue, at half its interval: a queue that hangs gets the daemon restarted.
     /// - Returns: the timer, to be kept; nil when systemd watches nothing.
     package func watch(queue: DispatchQueue) -> (any DispatchSourceTimer)? {

@@ -78,8 +78,8 @@ package actor Station {
     private nonisolated let isPublishDue = Mutex(false)
     private var lastStatusLine = ""
     private var isStopping = false
-    /// Less patience than configured, for who cannot wait.
-    private var stopPatience: Double?
+    /// Whoever ends it cannot wait.
+    private var isImpatient = false
     /// The last reading of slot files; the next one waits for it.
     private var loading: Task<Void, any Error>?
 
@@ -150,16 +150,16 @@ package actor Station {
         self.lights = lights
     }
 
-    /// Waits for the jobs that run, as long as `StopPatienceSec=` says, interrupts what still runs then, records it, and
-    /// ends. Cards stay as they are; nothing new is begun meanwhile.
-    /// - Parameter isPatient: whether to wait at all. A call that is not patient ends the waiting of one that is.
+    /// Interrupts what runs, records it, and ends. Cards stay as they are.
+    /// - Parameter isPatient: begins nothing any more, and first waits for the jobs that run, as long as `StopPatienceSec=` says. A
+    ///   call that is not patient ends the waiting of one that is.
     /// - Returns: whether it has ended; else an earlier call is still at it.
     package func stop(isPatient: Bool) async -> Bool {
-        if !isPatient { stopPatience = 0 }
+        if !isPatient { isImpatient = true }
         guard !isStopping else { return false }
         isStopping = true
-        manager.stopping()
         await waitForJobs()
+        manager.stopping()
         let running = runners.values.count { if case .running = $0.current.activity { true } else { false } }
         journal.write(.stationStopping(runningJobCount: running))
         monitor = nil
@@ -184,18 +184,13 @@ package actor Station {
     private func waitForJobs() async {
         for runner in runners.values { await runner.deliver(.goingDown) }
         let began = SystemClock.monotonicSeconds()
-        var lastWord = -Double.infinity
-        while true {
+        var hasSaidSo = false
+        while !isImpatient, SystemClock.monotonicSeconds() < began + configuration.stopPatienceSeconds {
             let running = slotsAtWork
-            let now = SystemClock.monotonicSeconds()
-            let left = began + (stopPatience ?? configuration.stopPatienceSeconds) - now
-            guard !running.isEmpty, left > 0 else { return }
-            if lastWord == -.infinity { journal.write(.stationWaits(running, atMostSeconds: left)) }
-            if now - lastWord >= 5 {
-                lastWord = now
-                manager.stopping(
-                    "stopping: \(statusLine); waits for jobs that run, at most \(Int(left.rounded(.up))) s more",
-                    within: min(left, 5) + 10)
+            guard !running.isEmpty else { return }
+            if !hasSaidSo {
+                hasSaidSo = true
+                journal.write(.stationWaits(running, atMostSeconds: configuration.stopPatienceSeconds))
             }
             try? await Task.sleep(for: .milliseconds(200))
         }
@@ -406,7 +401,8 @@ package actor Station {
     /// One line for `systemctl status`.
     private var statusLine: String {
         let parts = slotStatuses.map { slot in "\(slot.name) \(slot.job?.progress?.phase.title ?? slot.state)" }
-        return parts.isEmpty ? "no slots declared" : parts.joined(separator: ", ")
+        let slots = parts.isEmpty ? "no slots declared" : parts.joined(separator: ", ")
+        return isStopping ? "ends when its jobs have ended: \(slots)" : slots
     }
 
     /// Has a change told. What changes before that is done is told with it: many slots at work must not fill the station's
@@ -423,7 +419,7 @@ package actor Station {
     private func publish() {
         isPublishDue.withLock { $0 = false }
         let line = statusLine
-        if line != lastStatusLine, !isStopping {
+        if line != lastStatusLine {
             lastStatusLine = line
             manager.status(line)
         }

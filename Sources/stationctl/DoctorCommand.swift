@@ -42,11 +42,7 @@ enum DoctorCommand {
         context.console.line(
             findings.isEmpty
                 ? "nothing is wrong here"
-                : "\(counted(errorCount, "error")), \(counted(warningCount, "warning"))")
+                : "\(Quantity.counted(errorCount, "error")), \(Quantity.counted(warningCount, "warning"))")
         return code
-    }
-
-    private static func counted(_ number: Int, _ noun: String) -> String {
-        "\(number) \(noun)\(number == 1 ? "" : "s")"
     }
 }

@@ -93,7 +93,7 @@ enum Daemon {
             socketPath: socketPath, control: station, access: access,
             information: ServiceInformation(version: setup.version))
         let queue = DispatchQueue(label: "signals")
-        signalSources = [SIGTERM, SIGINT, SIGHUP].map { number in
+        signalSources = [SIGTERM, SIGINT, SIGUSR1, SIGHUP].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
             source.setEventHandler { @Sendable in
@@ -123,8 +123,7 @@ enum Daemon {
             }
             return
         }
-        // At a terminal Ctrl-C means now; systemd asks once, and waits as long as it is told.
-        guard await station.stop(isPatient: number == SIGTERM) else { return }
+        guard await station.stop(isPatient: number == SIGUSR1) else { return }
         await server.stop()
         exit(0)
     }

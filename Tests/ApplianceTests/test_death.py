@@ -1,7 +1,6 @@
 """Daemon or writer dies, or is stopped, in the midst of a job; and all that must not begin a second one."""
 
 import machine as bench
-import pytest
 from conftest import begins_with, verdict
 
 INTERRUPTED = "462b4f7489684e5bb8e9ff92172d5692"
@@ -69,18 +68,7 @@ def test_a_writer_that_is_killed_fails_its_card_at_once_and_the_next_card_passes
     assert [verdict(job["report"]) for job in jobs_of(station, "slot1", since)] == ["failed writer_lost", "passed"]
 
 
-@pytest.fixture
-def impatient(station, machine):
-    """The station waits for no job when it is to stop."""
-    path = "/etc/flashing-station/station.conf.d/impatient.conf"
-    machine.put(b"[Station]\nStopPatienceSec=0\n", path, mode=0o644)
-    machine.run("systemctl reload stationd.service")
-    yield
-    machine.run(f"rm -f {path}; systemctl reload-or-restart stationd.service")
-
-
-def test_a_stopped_station_stays_stopped_and_does_the_interrupted_card_again_when_started(
-        station, machine, new_card, impatient):
+def test_a_stopped_station_stays_stopped_and_does_the_interrupted_card_again_when_started(station, machine, new_card):
     since = last_sequence(station)
     machine.usb_insert(2, new_card(32))
     assert verdict(station.wait_verdict("slot2")) == "passed"

@@ -51,7 +51,7 @@ def test_an_upgrade_waits_for_the_card_that_is_being_written(station, machine, n
     began = station.now()
     upgrade = machine.start(f"exec dpkg --install {PACKAGE}")
     bench.wait_until(lambda: station.story(began, "MESSAGE_ID=" + WAITS), 30, "the station's word that it waits")
-    assert "waits for jobs that run" in machine.run("systemctl show -P StatusText stationd.service").stdout
+    assert "ends when its jobs have ended" in machine.run("systemctl show -P StatusText stationd.service").stdout
     machine.usb_throttle(reader, None)
     assert upgrade.wait(180).rc == 0
     slot = station.wait_state("slot1", "passed")
@@ -66,11 +66,9 @@ def test_an_upgrade_waits_for_the_card_that_is_being_written(station, machine, n
 
 
 def test_a_host_that_goes_down_stops_the_daemon_before_its_writers(station, machine):
-    # Else a job would be ended by the end of its writer, and not by a decision.
+    # Else a job would be ended by the end of its writer, and be a failure.
     for unit in ("station-writer@slot1.service", "station-writer@slot1.socket", "station-library.socket"):
         assert "stationd.service" in machine.run(f"systemctl show -P Before {unit}").stdout.split(), unit
-    # And the daemon, which asks for time as it goes, is given it.
-    assert "TimeoutStopUSec=10s" in machine.run("systemctl show stationd.service -p TimeoutStopUSec").stdout
 
 
 def test_removal_leaves_configuration_and_images_and_another_installation_finds_them(station, machine, new_card):

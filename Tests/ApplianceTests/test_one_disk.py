@@ -4,7 +4,7 @@ import pathlib
 
 import machine as bench
 import pytest
-from conftest import BENCH_CONFIGURATION, READER, begins_with, place, verdict
+from conftest import BENCH_CONFIGURATION, PROGRAMS, READER, begins_with, place, verdict
 
 HERE = pathlib.Path(__file__).resolve().parent
 #: What the guard looks at before it lets a disk through; the job's own checks stay.
@@ -71,7 +71,7 @@ def test_a_writer_without_its_guard_is_stopped_by_the_kernel(station, ask, two_c
     unguarded = ("[Service]\nExecStart=\nExecStart=/usr/lib/flashing-station/station-writer-unguarded --slot %i\n"
                  f"Environment=STATION_WITHOUT={GUARD}\n")
     try:
-        machine.run("cp /mnt/share/station/bin/station-writer-unguarded /usr/lib/flashing-station/")
+        machine.run(f"cp {PROGRAMS}/station-writer-unguarded /usr/lib/flashing-station/")
         machine.put(unguarded.encode(), drop_in)
         machine.run("systemctl daemon-reload")
         # File modes would let it.

@@ -557,6 +557,23 @@ def test_a_library_that_is_killed_leaves_nothing(library, packed, kind):
         assert files_in(library) == [] and names_in(library) == []
 
 
+def test_what_is_removed_during_an_import_is_gone_though_who_imports_hangs_up(library, tmp_path):
+    """The bytes wait for the import's end; the task that then removes them is that of a client who has gone."""
+    old = import_file(library, write(tmp_path / "old.img", IMAGE))
+    for _ in range(10):
+        reading, writing = os.pipe()
+        pipe = f"pipe:[{os.fstat(reading).st_ino}]"
+        with Client(library.socket) as client:
+            client.send("ImportImage", {"name": "unfinished"}, more=True, descriptors=[reading])
+            os.close(reading)
+            wait_until(lambda: [one for one in library_processes(library) if holds(one, pipe)], 10, "the library")
+            library.call("RemoveImage", name=old["name"])
+            assert files_in(library) != []
+        wait_until(lambda: files_in(library) == [], 10, "the bytes to go")
+        os.close(writing)
+        old = import_file(library, tmp_path / "old.img")
+
+
 def test_a_bit_that_rots_in_the_library_is_found_by_verify_and_by_no_card_passed(library, tmp_path):
     # Of bytes that are no hole.
     path = write(tmp_path / "card.img", IMAGE)

@@ -70,6 +70,10 @@ def test_it_depends_on_debians_libraries_and_on_nothing_of_swift(package):
     # What README tells those who build themselves, and what verifies OpenPGP signatures.
     told = re.search(r"sudo apt install (bubblewrap [^`]+)`", (ROOT / "README.md").read_text())[1]
     assert recommended == set(told.split()) | {"gpgv"}
+    # And what doctor looks for: a program of each.
+    source = (ROOT / "Sources" / "stationctl" / "HostExamination.swift").read_text()
+    looked_for = set(re.findall(r'\("[a-z0-9]+", "([a-z0-9-]+)"\)', source))
+    assert looked_for == set(told.split())
 
 
 def test_everything_is_where_an_admin_expects_it(package):

@@ -213,12 +213,10 @@ struct SlotMachineTests {
     @Test("lets what runs end before the station goes down, and begins nothing any more", arguments: Start.allCases)
     func goingDown(start: Start) throws {
         var bench = try Self.bench(start)
-        if let job = bench.running?.start.id { bench.handle(.writer(job, .held)) }
         let before = bench.machine.activity
         #expect(bench.handle(.goingDown) == [])
         #expect(bench.machine.activity == before)
         #expect(throws: StationError.self) { try bench.perform(.flash(nil, isDryRun: false)) }
-        #expect(throws: StationError.self) { try bench.machine.inspectable(nil) }
         bench.handle(bench.card(11))
         if bench.running != nil {
             let effects = try bench.end(.passed, head: try Samples.digest("d"))
@@ -243,16 +241,6 @@ struct SlotMachineTests {
         bench.handle(bench.card(12))
         #expect(!bench.machine.word.hasPrefix("latched"))
         #expect(bench.running == nil)
-    }
-
-    @Test("forgets a job whose card is not held yet, and leaves the card new")
-    func goingDownBeforeHeld() throws {
-        var bench = try Self.bench(.running)
-        let job = try #require(bench.running).start.id
-        let effects = bench.handle(.goingDown)
-        #expect(effects.contains(.hangUp(job)) && effects.contains(.discard(job)))
-        #expect(bench.machine.activity == .waiting(.wasInAlready))
-        #expect(bench.handle(.writer(job, .held)) == [])
     }
 
     @Test("takes assignments, arming and disarming in every state without touching the card", arguments: Start.allCases)

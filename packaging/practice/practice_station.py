@@ -157,8 +157,8 @@ class PracticeStation:
             file.seek(position)
             return file.read().decode(errors="replace")
 
-    def stop(self, number=signal.SIGINT, seconds=10):
-        """Ends stationd by a signal; returns how long it took, in seconds. SIGTERM would wait for jobs that run."""
+    def stop(self, number=signal.SIGTERM, seconds=10):
+        """Ends stationd by a signal; returns how long it took, in seconds."""
         began = time.monotonic()
         if self.process and self.process.poll() is None:
             self.process.send_signal(number)
@@ -228,7 +228,7 @@ class PracticeStation:
 
     def close(self):
         with contextlib.suppress(Exception):
-            self.stop(signal.SIGINT, 5)
+            self.stop(signal.SIGTERM, 5)
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()

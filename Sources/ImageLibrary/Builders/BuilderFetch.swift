@@ -158,9 +158,7 @@ struct BuilderRoom {
     /// - Throws: `storage_full` where nothing may.
     func left() throws(StationError) -> UInt64 {
         let used = directory.archives().reduce(0) { $0 + (directory.record(of: $1)?.facts.byteCount ?? 0) }
-        var status = statvfs()
-        let free =
-            statvfs(directory.path, &status) == 0 ? UInt64(status.f_bavail) * UInt64(status.f_frsize) : .max
+        let free = (try? FileSystemRoom(of: directory.path))?.freeByteCount ?? .max
         guard used < byteLimit else { throw full("the Image Builders that are here take \(Quantity.bytes(used))", 0) }
         return min(byteLimit - used, free)
     }
@@ -176,7 +174,7 @@ struct BuilderRoom {
     private func full(_ what: String, _ left: UInt64) -> StationError {
         StationError(
             "storage_full",
-            "\(what), and \(Quantity.bytes(left)) are left (StorageLimit= is \(Quantity.bytes(byteLimit)))",
+            "\(what), and \(Quantity.bytes(left)) are left (StorageLimit= leaves \(Quantity.bytes(byteLimit)) for Image Builders)",
             remedy: "stationctl builder prune, or raise StorageLimit=")
     }
 }
