@@ -57,7 +57,7 @@ struct CardInspector: Sendable {
         guard let end = running.map(\.candidate.byteCount).max() else { return [] }
         let access = CardAccess(
             medium: device, identity: card.identity, checks: .all, control: control, removalPatience: 2)
-        control.plan(totalBytes: end)
+        control.plan(furtherBytes: end)
         control.enter(.verifying, bytes: end)
         let read = AlignedBuffer(byteCount: Self.requestByteCount)
         let expected = AlignedBuffer(byteCount: Self.requestByteCount)

@@ -7,11 +7,14 @@ package import StationLinux
 /// 2. Capacity blocks are written all over the card, then read.
 /// 3. The wipe plan is zeroed, but for the capacity blocks in it.
 /// 4. The image is written but for its first MiB.
-/// 5. The image is read back but for its last 64 MiB, then, behind at least as many other reads as a reader might cache, what
-///    was zeroed, the capacity blocks that the image left, and the marker.
+/// 5. What lies behind the image is read, until as much has gone through the reader as it might cache. Then the image is read
+///    back but for its last 64 MiB, then what was zeroed, the capacity blocks that the image left, and the marker.
 /// 6. The image's first MiB is written; from here on the card could boot.
 /// 7. The rest is read back, the first MiB last and behind 64 MiB of other reads where the card has them. The SHA-256 of what
 ///    was read is compared with the job's.
+///
+/// An update job reads the card first. Where everything is there already, that was the read-back, and nothing is written. Else
+/// the steps are the same, but 3 and 4 leave out what is there.
 ///
 /// Every way out but `passed` puts the marker back, unless the card is no longer the one of the job.
 package struct CardJob: Sendable {
@@ -24,6 +27,8 @@ package struct CardJob: Sendable {
         /// How often a request that reads back wrong is written once more.
         package var rewriteLimit = 2
         package var removalPatience = 2.0
+        /// How much a reader may cache at most, in bytes.
+        package var readerCacheByteCount = CapacityProbe.cacheByteCount
 
         package init() {}
     }
@@ -59,6 +64,7 @@ package struct CardJob: Sendable {
 
     let id: JobID
     let source: ContentSource
+    let mode: WriteMode
     private let wipe: WipeLevel
     private let oldPartitions: [Range<UInt64>]
     private let sectorByteCount: Int
@@ -72,12 +78,13 @@ package struct CardJob: Sendable {
     ///   - oldPartitions: those of the table that was on the card, in bytes.
     package init(
         id: JobID, medium: any CardMedium, identity: MediumIdentity, sectorByteCount: Int, source: ContentSource,
-        wipe: WipeLevel, oldPartitions: [Range<UInt64>] = [], checks: Set<Check> = .all,
+        mode: WriteMode = .full, wipe: WipeLevel, oldPartitions: [Range<UInt64>] = [], checks: Set<Check> = .all,
         settings: Settings = Settings(),
         control: JobControl
     ) {
         self.id = id
         self.source = source
+        self.mode = mode
         self.wipe = wipe
         self.oldPartitions = oldPartitions
         self.sectorByteCount = sectorByteCount
@@ -123,40 +130,62 @@ package struct CardJob: Sendable {
         let body = UInt64(Self.headByteCount)..<max(UInt64(Self.headByteCount), imageByteCount)
         let probe = CapacityProbe(job: id, cardByteCount: cardByteCount)
         let wiping = Wiping(plan: plan, probe: probe.offsets.filter { $0 >= body.upperBound })
+
+        let survey = try survey(head: head, body: body, plan: plan, &report, &isTouched)
+        if survey.isAllThere { return try conclude(survey.readBackSHA256, head: head, &report) }
+        let writing = Writing(survey, body: body, probe: probe, requestByteCount: settings.requestByteCount)
+        let toZero = Wiping(plan: survey.toZero, probe: probe.offsets).first
+        let zeroByteCount = toZero.reduce(0) { $0 + UInt64($1.count) }
         let evicting = UInt64(evictionRange(imageByteCount: body.upperBound).count) + headDistance(body: body)
-        control.plan(totalBytes: 2 * wiping.byteCount + 2 * UInt64(body.count) + evicting)
+        control.plan(
+            furtherBytes: zeroByteCount + wiping.byteCount + writing.byteCount(of: body) + UInt64(body.count) + evicting
+        )
 
         // A job that was stopped before its first write leaves the card as it is.
         if let cause = control.stopCause { throw JobEnd.stopped(cause) }
         isTouched = true
         try timed(&report.capacitySeconds) { try prepare(probe) }
         try timed(&report.wipeSeconds) {
-            control.enter(.wiping, bytes: wiping.byteCount)
-            try zero(wiping.first)
+            control.enter(.wiping, bytes: zeroByteCount)
+            try zero(toZero)
             try access.synchronise()
         }
+        defer { report.bytesWritten = writing.contentBytesWritten }
+        try timed(&report.writeSeconds) { try write(body, writing) }
+        try readBack(head: head, body: body, probe: probe, wiping: wiping, writing, &report)
+    }
 
-        try timed(&report.writeSeconds) {
-            control.enter(.writing, bytes: UInt64(body.count))
-            try forEachRequest(in: body) { worker, offset, count, _ in
-                let buffer = worker.expected.prefix(count)
-                try readSource(into: buffer, at: offset)
-                try access.write(buffer, at: offset)
+    private func write(_ body: Range<UInt64>, _ writing: Writing) throws {
+        control.enter(.writing, bytes: writing.byteCount(of: body))
+        // A late write in the tail would come behind the checks that show a card that wraps, so nothing is presumed there.
+        let tail = body.upperBound - tailByteCount(body: body)
+        try forEachRequest(in: body) { worker, offset, count, index in
+            guard writing.finding(index) != .same else { return }
+            let buffer = worker.expected.prefix(count)
+            try readSource(into: buffer, at: offset)
+            if offset < tail, writing.presumesZero(index, buffer) {
+                writing.leaveOut(index)
+                control.spare(bytes: count)
+                return
             }
-            try access.synchronise()
+            try access.write(buffer, at: offset)
+            writing.add(contentByteCount(at: offset, count))
         }
-        report.bytesWritten = source.content.byteCount - min(source.content.byteCount, UInt64(Self.headByteCount))
+        try access.synchronise()
+    }
 
-        try readBack(head: head, body: body, probe: probe, wiping: wiping, &report)
+    /// How many of so many bytes from an offset on are the content's, and not what fills up its last sector.
+    func contentByteCount(at offset: UInt64, _ count: Int) -> Int {
+        offset < source.content.byteCount ? Int(min(UInt64(count), source.content.byteCount - offset)) : 0
     }
 
     // MARK: Before the image
 
     /// Adds the time that a part takes to a figure of the report, also when it ends in an error.
-    func timed(_ seconds: inout Double, _ body: () throws -> Void) rethrows {
+    func timed<Value>(_ seconds: inout Double, _ body: () throws -> Value) rethrows -> Value {
         let began = SystemClock.monotonicSeconds()
         defer { seconds += SystemClock.monotonicSeconds() - began }
-        try body()
+        return try body()
     }
 
     private func prepare(_ probe: CapacityProbe) throws {

@@ -6,7 +6,8 @@ package enum Check: String, CaseIterable, Sendable {
     case wholeDisk, place, ambiguity, reader, cardType, exclusive, nodeNumber, sequence, writeProtection, sizeLimits,
         contentFits, sectorSize, held, loop, swap, mounted, systemDisk, protectedLabel, condition, sequenceOfWriter
     // The job.
-    case identityBeforeRequest, identityAtEnd, fullRequest, inputOutputError, wipeReadBack, capacityBefore,
+    case identityBeforeRequest, identityAtEnd, surveyComparison, fullRequest, inputOutputError, wipeReadBack,
+        capacityBefore,
         capacityAfter, marker, freshBuffer, comparison, headComparison, hash
 }
 

@@ -33,3 +33,11 @@ struct Difference: Equatable {
         self.blockCount = blockCount
     }
 }
+
+extension UnsafeMutableRawBufferPointer {
+    /// Whether all bytes are zero; true of none.
+    var isZero: Bool {
+        guard let base = baseAddress, count > 0 else { return true }
+        return self[0] == 0 && memcmp(base, base + 1, count - 1) == 0
+    }
+}

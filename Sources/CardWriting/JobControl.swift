@@ -67,7 +67,16 @@ package final class JobControl: Sendable {
             silentSeconds: state.requestsUnderWay > 0 ? max(0, now - state.lastAnswer) : 0)
     }
 
-    func plan(totalBytes: UInt64) { state.withLock { $0.total = totalBytes } }
+    /// So many bytes are to be moved besides those that were.
+    func plan(furtherBytes: UInt64) { state.withLock { $0.total = $0.done + furtherBytes } }
+
+    /// So many bytes of this phase need not be moved after all.
+    func spare(bytes: Int) {
+        state.withLock {
+            $0.phaseTotal -= min($0.phaseTotal, UInt64(bytes))
+            $0.total -= min($0.total, UInt64(bytes))
+        }
+    }
 
     func enter(_ phase: JobPhase, bytes: UInt64) {
         let isNew = state.withLock {

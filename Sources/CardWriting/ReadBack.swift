@@ -1,22 +1,24 @@
 import Digests
 import StationCore
 import StationLinux
-import Synchronization
 
 /// The second half of a job: everything that was written is read from the medium and compared.
 extension CardJob {
     /// Which reads push what was written out of a reader's cache: as much as it might hold, from behind the image.
     func evictionRange(imageByteCount: UInt64) -> Range<UInt64> {
         let start = min((imageByteCount + 4095) / 4096 * 4096, cardByteCount)
-        let missing = CapacityProbe.cacheByteCount - min(CapacityProbe.cacheByteCount, imageByteCount)
+        let missing = settings.readerCacheByteCount - min(settings.readerCacheByteCount, imageByteCount)
         let end = min(cardByteCount / 4096 * 4096, start + missing)
         return start..<max(start, end)
     }
 
     /// What is read back after the image's first MiB was written.
-    private func tailByteCount(body: Range<UInt64>) -> UInt64 {
+    func tailByteCount(body: Range<UInt64>) -> UInt64 {
         let request = UInt64(settings.requestByteCount)
-        return min(Self.tailByteCount, UInt64(body.count) / 2) / request * request
+        let tailRequests = Int(min(Self.tailByteCount, UInt64(body.count) / 2) / request)
+        guard tailRequests > 0 else { return 0 }
+        // Cut where the whole body is cut, so that both are the same requests.
+        return UInt64(body.count) - UInt64(requestCount(of: body) - tailRequests) * request
     }
 
     /// What else is read before the image's first MiB is, so that 64 MiB lie between its writing and its reading.
@@ -45,7 +47,8 @@ extension CardJob {
     }
 
     func readBack(
-        head: AlignedBuffer, body: Range<UInt64>, probe: CapacityProbe, wiping: Wiping, _ report: inout JobReport
+        head: AlignedBuffer, body: Range<UInt64>, probe: CapacityProbe, wiping: Wiping, _ writing: Writing,
+        _ report: inout JobReport
     ) throws {
         let tail = tailByteCount(body: body)
         let split = body.upperBound - tail
@@ -53,13 +56,14 @@ extension CardJob {
         let distance = headDistance(body: body)
 
         let hash = OrderedHash()
-        hash.update(head.prefix(Int(min(source.content.byteCount, UInt64(Self.headByteCount)))))
-        let repairs = RepairList()
-        control.enter(.verifying, bytes: UInt64(body.count))
-        try timed(&report.verifySeconds) { try verify(body.lowerBound..<split, hash, repairs) }
+        hash.update(head.prefix(contentByteCount(at: 0, Self.headByteCount)))
         control.enter(.probing, bytes: eviction)
         try timed(&report.capacitySeconds) {
             try readPast(eviction, body: body, probe: checks.contains(.capacityAfter) ? probe : nil)
+        }
+        control.enter(.verifying, bytes: UInt64(body.count) - tail)
+        try timed(&report.verifySeconds) { try verify(body.lowerBound..<split, hash, writing) }
+        try timed(&report.capacitySeconds) {
             if checks.contains(.capacityAfter) {
                 try verify(probe, at: probe.offsets.filter { $0 >= body.upperBound })
             }
@@ -74,24 +78,31 @@ extension CardJob {
             try access.write(head.bytes, at: 0)
             try access.synchronise()
         }
-        report.bytesWritten = source.content.byteCount
+        writing.add(contentByteCount(at: 0, Self.headByteCount))
         control.enter(.verifying, bytes: tail)
-        try timed(&report.verifySeconds) { try verify(split..<body.upperBound, hash, repairs) }
+        try timed(&report.verifySeconds) { try verify(split..<body.upperBound, hash, writing) }
         // What was written last, or once more, is read when the reader's cache holds other things.
-        let between = repairs.ranges.isEmpty ? distance : Self.tailByteCount
+        let again = writing.writtenAgain
+        let between = again.isEmpty ? distance : Self.tailByteCount
         if between > 0 { control.enter(.probing, bytes: between) }
         try timed(&report.capacitySeconds) { try readPast(between, body: body) }
         try timed(&report.wipeSeconds) { try verifyZero(wiping.last) }
         control.enter(.verifying, bytes: UInt64(Self.headByteCount))
         try timed(&report.verifySeconds) {
-            for range in repairs.ranges { try verify(range, nil, nil) }
+            for range in again { try verify(range, nil, nil) }
             if checks.contains(.headComparison) { try verifyHead(head) }
             control.enter(.finishing, bytes: 0)
             try access.synchronise()
         }
 
-        report.rewrites = repairs.ranges.count
-        report.readBackSHA256 = hash.finish()
+        report.rewrites = writing.rewriteCount
+        if mode == .update { report.bytesUnchanged = source.content.byteCount - writing.contentBytesWritten }
+        try conclude(hash.finish(), head: head, &report)
+    }
+
+    /// What is left when everything was read: is it what was assigned, and is it still that card?
+    func conclude(_ digest: SHA256Digest?, head: AlignedBuffer, _ report: inout JobReport) throws {
+        report.readBackSHA256 = digest
         if checks.contains(.hash), report.readBackSHA256 != source.content.sha256 {
             throw JobEnd.failed(
                 .hashMismatch,
@@ -105,39 +116,35 @@ extension CardJob {
     }
 
     /// Reads a range, compares it with the content, and adds it to the hash in order.
-    /// - Parameter repairs: notes what was written once more; nil makes every mismatch final.
-    private func verify(_ range: Range<UInt64>, _ hash: OrderedHash?, _ repairs: RepairList?) throws {
-        let turnstile = Turnstile()
-        try forEachRequest(in: range) { worker, offset, count, index in
-            do {
-                let expected = worker.expected.prefix(count)
-                let read = worker.read.prefix(count)
-                try readSource(into: expected, at: offset)
-                try access.read(into: read, at: offset)
-                if checks.contains(.comparison), let difference = Difference(read, expected) {
-                    try repair(difference, expected, read, at: offset, repairs)
-                }
-                let end = source.content.byteCount
-                let hashed = offset < end ? Int(min(UInt64(count), end - offset)) : 0
-                _ = turnstile.pass(index) { hash?.update(worker.read.prefix(hashed)) }
-            } catch {
-                turnstile.breakDown()
-                throw error
+    /// - Parameter writing: notes what was written once more; nil makes every mismatch final.
+    private func verify(_ range: Range<UInt64>, _ hash: OrderedHash?, _ writing: Writing?) throws {
+        try forEachRequest(in: range) { worker, offset, count, _ in
+            let expected = worker.expected.prefix(count)
+            let read = worker.read.prefix(count)
+            try readSource(into: expected, at: offset)
+            try access.read(into: read, at: offset)
+            if checks.contains(.comparison), let difference = Difference(read, expected) {
+                try repair(difference, expected, read, at: offset, writing)
             }
+        } thenInOrder: { worker, offset, count in
+            hash?.update(worker.read.prefix(contentByteCount(at: offset, count)))
         }
     }
 
     /// Writes a request once more that read back wrong, and reads it again.
     private func repair(
         _ difference: Difference, _ expected: UnsafeMutableRawBufferPointer, _ read: UnsafeMutableRawBufferPointer,
-        at offset: UInt64, _ repairs: RepairList?
+        at offset: UInt64, _ writing: Writing?
     ) throws {
-        for _ in 0..<(repairs == nil ? 0 : settings.rewriteLimit) {
+        let finding = writing?.finding(at: offset)
+        // What was right, was not written and is wrong now was spoilt by writing elsewhere, or is not read reliably.
+        let attempts = writing == nil || finding == .same ? 0 : settings.rewriteLimit
+        for _ in 0..<attempts {
             try access.write(expected, at: offset)
             try access.synchronise()
             try access.read(into: read, at: offset)
             if Difference(read, expected) == nil {
-                repairs?.add(offset..<offset + UInt64(expected.count))
+                writing?.addLate(offset..<offset + UInt64(expected.count), contentByteCount(at: offset, expected.count))
                 return
             }
         }
@@ -188,12 +195,4 @@ final class OrderedHash: @unchecked Sendable {
 
     func update(_ bytes: UnsafeMutableRawBufferPointer) { hasher.update(UnsafeRawBufferPointer(bytes)) }
     func finish() -> SHA256Digest? { hasher.finish() }
-}
-
-/// Requests that were written once more.
-private final class RepairList: Sendable {
-    private let state = Mutex<[Range<UInt64>]>([])
-
-    func add(_ range: Range<UInt64>) { state.withLock { $0.append(range) } }
-    var ranges: [Range<UInt64>] { state.withLock { $0 } }
 }

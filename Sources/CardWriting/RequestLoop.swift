@@ -11,16 +11,20 @@ struct RequestWorker: Sendable {
 extension CardJob {
     /// Cuts a range into requests and keeps several under way, each on a thread with buffers of its own. Blocks.
     ///
-    /// - Parameter body: gets offset, byte count and the request's number in the range, counted from 0.
+    /// - Parameters:
+    ///   - body: gets offset, byte count and the request's number in the range, counted from 0.
+    ///   - inOrder: is called after it, for one request at a time and in their order.
     /// - Throws: the error of the request with the lowest offset among those that failed; no further request is begun then.
     func forEachRequest(
         in range: Range<UInt64>,
-        _ body: @escaping @Sendable (RequestWorker, _ offset: UInt64, _ count: Int, _ index: Int) throws -> Void
+        _ body: @escaping @Sendable (RequestWorker, _ offset: UInt64, _ count: Int, _ index: Int) throws -> Void,
+        thenInOrder inOrder: (@Sendable (RequestWorker, _ offset: UInt64, _ count: Int) -> Void)? = nil
     ) throws {
         guard !range.isEmpty else { return }
         let size = UInt64(settings.requestByteCount)
-        let requestCount = Int((UInt64(range.count) + size - 1) / size)
+        let requestCount = requestCount(of: range)
         let shared = RequestQueue(requestCount: requestCount)
+        let turnstile = Turnstile()
         let threadCount = min(settings.requestsInFlight, requestCount)
         WorkerThreads.run(threadCount) { [settings] _ in
             let worker = RequestWorker(
@@ -31,12 +35,19 @@ extension CardJob {
                 let count = Int(min(size, range.upperBound - offset))
                 do {
                     try body(worker, offset, count, index)
+                    if let inOrder { _ = turnstile.pass(index) { inOrder(worker, offset, count) } }
                 } catch {
                     shared.fail(index, error)
+                    turnstile.breakDown()
                 }
             }
         }
         if let error = shared.error { throw error }
+    }
+
+    /// How many requests a range is cut into.
+    func requestCount(of range: Range<UInt64>) -> Int {
+        (range.count + settings.requestByteCount - 1) / settings.requestByteCount
     }
 }
 

@@ -41,7 +41,7 @@ package enum ControlInterface {
         )
 
         # The parts of a job, in their order.
-        type Phase (guarding, probing, wiping, writing, verifying, finishing)
+        type Phase (guarding, comparing, probing, wiping, writing, verifying, finishing)
 
         # How far a job is.
         type Progress (
@@ -70,12 +70,16 @@ package enum ControlInterface {
           # Bytes of content that were written, and that were read back and found equal.
           bytesWritten: int,
           bytesVerified: int,
+          # Bytes of content that were on the card already and were not written; null where everything is written in any case.
+          bytesUnchanged: ?int,
           # From the card's arrival, or the command, to the disk held exclusively; 0 when it never was.
           heldAfterSeconds: float,
           guardSeconds: float,
           # The capacity check: its blocks, and the reads that push them out of a reader's cache.
           capacitySeconds: float,
           wipeSeconds: float,
+          # Reading what was there before anything was written; null where nobody did, or where it was the read-back.
+          compareSeconds: ?float,
           writeSeconds: float,
           verifySeconds: float,
           totalSeconds: float,

@@ -65,7 +65,7 @@ package struct JobPace: Equatable, Sendable {
         let bytes = Double(now.bytesDone - before.bytesDone)
         switch before.phase {
         case .wiping, .writing: writing.add(bytes: bytes, seconds: seconds)
-        case .verifying: reading.add(bytes: bytes, seconds: seconds)
+        case .comparing, .verifying: reading.add(bytes: bytes, seconds: seconds)
         case .probing where isReadingBack: reading.add(bytes: bytes, seconds: seconds)
         // Checks, and the capacity's small blocks all over the card, say nothing about either.
         case .guarding, .probing, .finishing: break
@@ -95,7 +95,8 @@ package struct JobPace: Equatable, Sendable {
         case .guarding, .probing:
             // What is wiped is written and read; how much it is, only the total tells yet.
             body + max(0, Double(progress.bytesTotal) - 2 * body - Self.evictionByteCount) / 2
-        case .verifying, .finishing: 0
+        // What is compared is thought to be there.
+        case .comparing, .verifying, .finishing: 0
         }
     }
 }

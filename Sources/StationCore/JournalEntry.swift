@@ -67,6 +67,7 @@ package struct JournalEntry: Equatable, Sendable {
         case card = "STATION_CARD"
         case device = "STATION_DEVICE"
         case bytesWritten = "STATION_BYTES_WRITTEN"
+        case bytesUnchanged = "STATION_BYTES_UNCHANGED"
         case writeSeconds = "STATION_WRITE_SECONDS"
         case verifySeconds = "STATION_VERIFY_SECONDS"
         case badOffset = "STATION_BAD_OFFSET"
@@ -363,6 +364,7 @@ extension JournalEntry {
             fields[.bytesWritten] = String(report.bytesWritten)
             fields[.writeSeconds] = Quantity.fixed(report.writeSeconds, digits: 3)
         }
+        if let bytes = report.bytesUnchanged { fields[.bytesUnchanged] = String(bytes) }
         if report.bytesVerified > 0 { fields[.verifySeconds] = Quantity.fixed(report.verifySeconds, digits: 3) }
         if let offset = report.firstBadOffset {
             fields[.badOffset] = String(offset)
@@ -410,14 +412,19 @@ extension JournalEntry {
         }
     }
 
-    /// `5.08 MB written in 0.4 s (12.1 MB/s), read back in 0.2 s (24.3 MB/s), card 512 MB`.
+    /// `5.08 MB written in 0.4 s (12.1 MB/s), read back in 0.2 s (24.3 MB/s), card 512 MB`, or
+    /// `nothing written, all was there, read back in 0.2 s (24.3 MB/s), card 512 MB`.
     private static func figures(_ report: JobReport) -> String {
         func rate(_ bytes: UInt64, _ seconds: Double) -> String {
             seconds > 0 ? " (\(Quantity.rate(bytesPerSecond: Double(bytes) / seconds)))" : ""
         }
+        let unchanged = report.bytesUnchanged ?? 0
         var parts = [
-            "\(Quantity.bytes(report.bytesWritten)) written in \(Quantity.seconds(report.writeSeconds))"
-                + rate(report.bytesWritten, report.writeSeconds),
+            report.bytesWritten == 0 && unchanged > 0
+                ? "nothing written, all was there"
+                : "\(Quantity.bytes(report.bytesWritten)) written in \(Quantity.seconds(report.writeSeconds))"
+                    + rate(report.bytesWritten, report.writeSeconds)
+                    + (unchanged > 0 ? ", \(Quantity.bytes(unchanged)) were there" : ""),
             "read back in \(Quantity.seconds(report.verifySeconds))" + rate(report.bytesVerified, report.verifySeconds),
         ]
         if report.rewrites > 0 { parts.append("\(Quantity.counted(report.rewrites, "request")) written twice") }

@@ -10,6 +10,14 @@ package enum WipeLevel: String, Codable, Sendable, CaseIterable {
     case zero
 }
 
+/// How an image gets onto a card. Either way all of it is read back.
+package enum WriteMode: String, Codable, Sendable, CaseIterable {
+    /// Everything is written.
+    case full
+    /// The card is read first, and only what is not there yet is written; nothing where all of it is.
+    case update
+}
+
 /// What happens to a card that was already in when the station came up.
 package enum AtBoot: String, Codable, Sendable, CaseIterable {
     case wait, write
@@ -38,6 +46,7 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
     package var place: Place
     package var reader: Reader
     package var wipe: WipeLevel
+    package var mode: WriteMode
     package var atBoot: AtBoot
     package var cardType: CardType
     /// The smallest and the largest card, in bytes, that is taken for one.
@@ -50,14 +59,15 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
     package static let defaultMaximumByteCount: UInt64 = 258_560_000_000
 
     package init(
-        name: SlotName, place: Place, reader: Reader, wipe: WipeLevel = .signatures, atBoot: AtBoot = .wait,
-        cardType: CardType = .sd, minimumByteCount: UInt64 = defaultMinimumByteCount,
+        name: SlotName, place: Place, reader: Reader, wipe: WipeLevel = .signatures, mode: WriteMode = .full,
+        atBoot: AtBoot = .wait, cardType: CardType = .sd, minimumByteCount: UInt64 = defaultMinimumByteCount,
         maximumByteCount: UInt64 = defaultMaximumByteCount, lights: SlotLights = SlotLights()
     ) {
         self.name = name
         self.place = place
         self.reader = reader
         self.wipe = wipe
+        self.mode = mode
         self.atBoot = atBoot
         self.cardType = cardType
         self.minimumByteCount = minimumByteCount
@@ -66,7 +76,7 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
     }
 
     private static let keys = [
-        "Place", "Reader", "Wipe", "AtBoot", "CardType", "MinimumSize", "MaximumSize", "Light", "FailureLight",
+        "Place", "Reader", "Wipe", "Mode", "AtBoot", "CardType", "MinimumSize", "MaximumSize", "Light", "FailureLight",
     ]
 
     /// Reads the text of a slot file.
@@ -78,6 +88,7 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
         var place: Place?
         var reader: Reader?
         var wipe = WipeLevel.signatures
+        var mode = WriteMode.full
         var atBoot = AtBoot.wait
         var lights = SlotLights()
         var cardType = CardType.sd
@@ -92,6 +103,7 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
             case "Reader":
                 reader = try Self.located(file, entry) { text throws(StationError) in try Reader(text: text) }
             case "Wipe": wipe = try Self.choice(file, entry)
+            case "Mode": mode = try Self.choice(file, entry)
             case "AtBoot": atBoot = try Self.choice(file, entry)
             case "Light", "FailureLight":
                 let light = try Self.located(file, entry) { text throws(StationError) in try Light(text: text) }
@@ -115,6 +127,12 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
         guard sizes[0] <= sizes[1] else {
             throw StationError("slot_file_invalid", "\(fileName): MinimumSize= is larger than MaximumSize=")
         }
+        guard mode == .full || wipe != .discard else {
+            throw StationError(
+                "slot_file_invalid",
+                "\(fileName): Mode=update cannot be had with Wipe=discard, which forgets what is there",
+                remedy: "leave one of the two lines out")
+        }
         if let failureLight = lights.failureLight {
             guard let light = lights.light else {
                 throw StationError(
@@ -128,7 +146,7 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
             }
         }
         self.init(
-            name: name, place: place, reader: reader, wipe: wipe, atBoot: atBoot, cardType: cardType,
+            name: name, place: place, reader: reader, wipe: wipe, mode: mode, atBoot: atBoot, cardType: cardType,
             minimumByteCount: sizes[0], maximumByteCount: sizes[1], lights: lights)
     }
 
@@ -145,6 +163,7 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
         var lines = ["# A flashing slot. Cards put into this place are WIPED. See station.slot(5).", "[Slot]"]
         lines += ["Place=\(place)", "Reader=\(reader)"]
         if wipe != .signatures { lines.append("Wipe=\(wipe.rawValue)") }
+        if mode != .full { lines.append("Mode=\(mode.rawValue)") }
         if atBoot != .wait { lines.append("AtBoot=\(atBoot.rawValue)") }
         if cardType != .sd { lines.append("CardType=\(cardType.rawValue)") }
         if minimumByteCount != Self.defaultMinimumByteCount { lines.append("MinimumSize=\(minimumByteCount)") }

@@ -91,12 +91,13 @@ package enum WriterCommand: String, Codable, Sendable {
 
 /// The parts of a job, in their order.
 package enum JobPhase: String, Codable, Sendable, CaseIterable {
-    case guarding, probing, wiping, writing, verifying, finishing
+    case guarding, comparing, probing, wiping, writing, verifying, finishing
 
     /// As a person reads it.
     package var title: String {
         switch self {
         case .guarding: "checking"
+        case .comparing: "comparing"
         case .probing: "probing capacity"
         case .wiping: "wiping"
         case .writing: "writing"
@@ -145,12 +146,16 @@ package struct JobReport: Equatable, Codable, Sendable {
     /// Bytes of content that were written, and that were read back and found equal.
     package var bytesWritten: UInt64 = 0
     package var bytesVerified: UInt64 = 0
+    /// Bytes of content that were on the card already and were not written; nil where everything is written in any case.
+    package var bytesUnchanged: UInt64?
     /// From the card's arrival (or the command) to the disk held exclusively; the station's measure, 0 when never held.
     package var heldAfterSeconds: Double = 0
     package var guardSeconds: Double = 0
     /// The capacity blocks, and the reads that push them out of a reader's cache.
     package var capacitySeconds: Double = 0
     package var wipeSeconds: Double = 0
+    /// Reading what was there before anything was written; nil where nobody did, or where it was the read-back.
+    package var compareSeconds: Double?
     package var writeSeconds: Double = 0
     package var verifySeconds: Double = 0
     package var totalSeconds: Double = 0

@@ -168,6 +168,7 @@ enum HistoryCommand {
             rows += [
                 ("card size", "\(Quantity.bytes(report.cardByteCount)), sectors of \(report.sectorByteCount)"),
                 ("written", figures(report.bytesWritten, report.writeSeconds)),
+                ("unchanged", report.bytesUnchanged.map { Quantity.bytes($0) } ?? ""),
                 ("read back", figures(report.bytesVerified, report.verifySeconds)),
                 ("took", Quantity.seconds(report.totalSeconds)),
             ]

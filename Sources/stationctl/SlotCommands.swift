@@ -19,6 +19,7 @@ enum SlotCommands {
                 .init("--place", value: "PLACE", "such as 'usb 480 port 2.3 lun 0 at pci0000:00/0000:00:04.0'"),
                 .init("--reader", value: "READER", "such as '0bda:0326 luns 1', or mmc"),
                 .init("--wipe", value: "LEVEL", "none, signatures (default), discard or zero"),
+                .init("--mode", value: "MODE", "full (default), or update: write only what is not there yet"),
                 .init("--at-boot", value: "WHAT", "with a card that is in at start: wait (default) or write"),
                 .init("--card-type", value: "TYPE", "of an SD or MMC host: SD (default), MMC or any"),
                 .init("--minimum-size", value: "SIZE", "the smallest card, such as 256M"),
@@ -86,6 +87,7 @@ enum SlotCommands {
         for (name, value) in [
             ("slot", slot.name.text), ("file", SlotDirectory.filePath(slot.name, in: files.directory)),
             ("place", "\(slot.place)"), ("reader", "\(slot.reader)"), ("wipe", slot.wipe.rawValue),
+            ("mode", slot.mode.rawValue),
             ("at boot", slot.atBoot.rawValue), ("type", slot.cardType.rawValue), ("cards", limits),
             ("light", slot.lights.light?.description ?? "none"),
             ("failure", slot.lights.failureLight?.description ?? "shown by the light"),
@@ -134,6 +136,7 @@ enum SlotCommands {
         }
         var slot = SlotDeclaration(name: name, place: try Place(text: place), reader: try Reader(text: reader))
         if let text = arguments.value("--wipe") { slot.wipe = try choice("--wipe", text, context) }
+        if let text = arguments.value("--mode") { slot.mode = try choice("--mode", text, context) }
         if let text = arguments.value("--at-boot") { slot.atBoot = try choice("--at-boot", text, context) }
         if let text = arguments.value("--card-type") { slot.cardType = try choice("--card-type", text, context) }
         if let text = arguments.value("--minimum-size") { slot.minimumByteCount = try bytes(text, context) }
@@ -142,6 +145,10 @@ enum SlotCommands {
         if let text = arguments.value("--failure-light") {
             guard slot.lights.light != nil else { throw context.syntax.usage("--failure-light needs --light") }
             slot.lights.failureLight = try Light(text: text)
+        }
+        guard slot.mode == .full || slot.wipe != .discard else {
+            throw context.syntax.usage(
+                "--mode update cannot be had with --wipe discard, which forgets what is there")
         }
         guard slot.minimumByteCount <= slot.maximumByteCount else {
             throw context.syntax.usage("--minimum-size is larger than --maximum-size")

@@ -35,6 +35,17 @@ struct BadCardTests {
     }
 
     @Test(
+        "with a bit that is wrong on the medium never passes, though its reader still has what was written",
+        arguments: body)
+    func persistentBitBehindCache(offset: Int) throws {
+        let bench = JobBench(imageByteCount: Self.imageByteCount, cardByteCount: cardByteCount)
+        bench.medium.wrongBits[UInt64(offset)] = 1
+        // All of the image fits into it.
+        bench.medium.cacheByteCount = 4 << 20
+        try bench.expectFailure(.dataMismatch)
+    }
+
+    @Test(
         "with a bit that reads wrong in a capacity block never passes",
         arguments: [mebibyte, 4 << 20, cardByteCount - 1])
     func persistentBitInProbe(offset: Int) throws {

@@ -139,6 +139,17 @@ struct JobFault: Sendable, CustomTestStringConvertible {
             bench.medium.wrongBits[UInt64(3 * mebibyte + 11)] = 1
             return bench
         },
+        JobFault(
+            "a wrong bit in an image that was there already (surveyComparison and hash)", [.surveyComparison, .hash],
+            .dataMismatch
+        ) {
+            var bench = plain($0)
+            bench.mode = .update
+            bench.settings.readerCacheByteCount = 1 << 20
+            bench.imagineYesterday()
+            bench.medium.wrongBits[UInt64(2 * mebibyte + 77_777)] = 1
+            return bench
+        },
         JobFault("an image head that does not arrive (headComparison)", [.headComparison], .dataMismatch) {
             plain($0) { request, _ in
                 request.kind == .write && request.offset == 0 && request.firstByte != UInt8(ascii: "f")

@@ -13,6 +13,7 @@ struct JobBench: Sendable {
     var medium: MemoryMedium
     var sectorByteCount = 512
     var wipe = WipeLevel.signatures
+    var mode = WriteMode.full
     var oldPartitions: [Range<UInt64>] = []
     var checks = Set<Check>.all
     var settings = CardJob.Settings()
@@ -73,7 +74,7 @@ struct JobBench: Sendable {
             image: try TemporaryFile.readOnly(image))
         return CardJob(
             id: id, medium: medium, identity: medium.identityNow, sectorByteCount: sectorByteCount, source: source,
-            wipe: wipe, oldPartitions: oldPartitions, checks: checks, settings: settings, control: control
+            mode: mode, wipe: wipe, oldPartitions: oldPartitions, checks: checks, settings: settings, control: control
         ).run()
     }
 

@@ -111,6 +111,13 @@ final class MemoryMedium: CardMedium, @unchecked Sendable {
         }
     }
 
+    /// Whether these bytes come from the medium itself, behind any cache, when they are read from an offset on.
+    func shows(_ bytes: [UInt8], at offset: Int) -> Bool {
+        var there = [UInt8](repeating: 0, count: bytes.count)
+        there.withUnsafeMutableBytes { loadFromMedium($0, at: UInt64(offset)) }
+        return there == bytes
+    }
+
     func isZero(_ range: Range<UInt64>) -> Bool {
         let part = store[Int(range.lowerBound)..<Int(range.upperBound)]
         guard let first = part.first, let base = part.base.baseAddress else { return true }

@@ -88,8 +88,15 @@ struct SlotDeclarationTests {
     func defaults() throws {
         let slot = try Self.slot(Self.good)
         #expect(slot.place == Samples.usbPlace && slot.reader == Samples.reader)
-        #expect(slot.wipe == .signatures && slot.atBoot == .wait && slot.cardType == .sd)
+        #expect(slot.wipe == .signatures && slot.mode == .full && slot.atBoot == .wait && slot.cardType == .sd)
         #expect(slot.minimumByteCount == 256_000_000 && slot.maximumByteCount == 258_560_000_000)
+    }
+
+    @Test("cannot keep what is there and have it forgotten")
+    func updateAndDiscard() throws {
+        #expect(try Self.slot(Self.good + "Mode=update\nWipe=signatures\n").mode == .update)
+        let error = #expect(throws: StationError.self) { try Self.slot(Self.good + "Mode=update\nWipe=discard\n") }
+        #expect(error?.code == "slot_file_invalid" && error?.message.contains("Mode=update") == true)
     }
 
     @Test("says the same when it is written and read", arguments: WipeLevel.allCases, CardType.allCases)
@@ -103,6 +110,7 @@ struct SlotDeclarationTests {
                     var slot = try Samples.slot(
                         place: place, reader: reader, wipe: wipe, atBoot: atBoot, minimum: minimum, maximum: maximum)
                     slot.cardType = cardType
+                    slot.mode = wipe == .zero ? .update : .full
                     #expect(try Self.slot(slot.fileText) == slot)
                 }
             }
