@@ -1,0 +1,118 @@
+"""README's first hour, command by command, on a machine that has never seen the station."""
+import re
+import shlex
+import sys
+
+import pytest
+
+from conftest import PACKAGE, ROOT, Station, bootable_bytes, install_station
+
+import machine as bench
+
+sys.path.insert(0, str(ROOT / "packaging" / "practice"))
+from practice_builder import SigningKey, make_server_tree  # noqa: E402 (the path must be set first)
+
+
+def commands():
+    """What stands in the section's blocks, without comments, in order."""
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("## A first hour"):text.index("Things worth knowing at the bench")]
+    lines = re.findall(r"^    (\S.*)$", section, re.MULTILINE)
+    return [re.sub(r"\s+# .*$", "", line) for line in lines]
+
+
+class Reader:
+    """Somebody who reads README and types what stands there, as user ann."""
+
+    def __init__(self, machine, share):
+        self.machine, self.station = machine, Station(machine)
+        self.left = commands()
+        machine.run("useradd --create-home --groups systemd-journal ann && install -d -o ann /home/ann/.build /home/ann/profiles/files")
+        machine.run(f"cp {PACKAGE} /home/ann/.build/flashing-station_1_amd64.deb")
+        for path in sorted((ROOT / "profiles").rglob("*")):
+            if path.is_file():
+                target = f"/home/ann/profiles/{path.relative_to(ROOT / 'profiles')}"
+                machine.run(["install", "-d", target.rsplit("/", 1)[0]])
+                machine.put(path.read_bytes(), target, mode=0o644)
+
+    def words(self, command):
+        """The next command of README must be this one; as the machine's shell gets it."""
+        assert self.left.pop(0) == command
+        if command.startswith("sudo "):
+            return f"cd /home/ann && USER=ann {command.removeprefix('sudo ')}"
+        return f"cd /home/ann && exec runuser -u ann -- {command}"
+
+    def type(self, command, **options):
+        return self.machine.run(self.words(command), **options)
+
+    def begin(self, command, answer=b""):
+        """On a terminal, with what is typed at it."""
+        return self.machine.start(f"exec script --quiet --return --command {shlex.quote(self.words(command))} /dev/null",
+                                  stdin=answer)
+
+
+@pytest.mark.nightly
+def test_the_first_hour_is_as_readme_tells_it(session_station, machine, share_directory, new_card, tmp_path):
+    machine.run("dpkg --purge flashing-station", timeout=180)
+    key = SigningKey(tmp_path / "keys")
+    mirror = share_directory / "first-hour"
+    make_server_tree(mirror, release="24.10.8", target="bcm27xx", subtarget="bcm2711", key=key,
+                     packages=["kmod-usb-net-rtl8152"])
+    public = key.publish(tmp_path / "public")
+    server = machine.start("exec python3 -m http.server 8080 --bind 127.0.0.1 --directory /mnt/share/first-hour")
+    try:
+        walk(machine, share_directory, new_card, public)
+    finally:
+        server.stop()
+        machine.run("dpkg --purge flashing-station; userdel --remove ann", check=False, timeout=180)
+        install_station(machine, share_directory)
+
+
+def walk(machine, share, new_card, public):
+    ann = Reader(machine, share)
+    # The host has built it already; what is installed is that package.
+    assert ann.left.pop(0) == "packaging/build-deb"
+    ann.type("sudo apt install ./.build/flashing-station_*.deb", timeout=300)
+    ann.type('sudo adduser "$USER" station-operator')
+    machine.put(b"[Station]\nBootSettleSec=0\n[ImageBuilder]\nMirrors=http://127.0.0.1:8080\n[Build]\nNetwork=offline\n",
+                "/etc/flashing-station/station.conf.d/bench.conf", mode=0o644)
+    machine.put(public.read_bytes(), f"/etc/flashing-station/keys/{public.name}", mode=0o644)
+    machine.run("systemctl reload stationd.service")
+    found = ann.type("sudo stationctl doctor", check=False).stdout
+    assert "slot learn" in found, found  # of a new station: no slot is declared
+
+    for number, slot in ((1, "slot1"), (2, "slot2")):
+        learning = ann.begin(f"sudo stationctl slot learn {slot}", b"yes\n")
+        learning.wait_output(r"[Ii]nsert a card", 30)
+        reader = machine.usb_insert(number, new_card(512), id=f"first-{slot}")
+        assert learning.wait(60).rc == 0
+        machine.usb_remove(reader)
+        ann.station.wait_state(slot, "absent")
+
+    ann.type("stationctl profile import profiles/rpi-4.yaml")
+    ann.type("stationctl assign slot1 slot2 cards.rpi-4.24.10", timeout=300)
+    machine.run("gzip -c > /home/ann/openwrt.img.gz", stdin=bootable_bytes(4, seed=5))
+    ann.type("stationctl image import openwrt.img.gz")
+    ann.type("stationctl assign slot2 --image openwrt")
+
+    readers = [machine.usb_insert(1, new_card(512)), machine.usb_insert(2, new_card(512))]
+    watching = ann.begin("stationctl watch")
+    watching.wait_output("reading back", 300)
+    for slot in ("slot1", "slot2"):
+        ann.station.wait_state(slot, "passed", timeout=300)
+    watching.stop()
+    assert ann.type("stationctl status").stdout.count("PASSED") == 2
+    assert ann.type("stationctl history").stdout.count("PASSED") == 2
+    assert "PASSED" in ann.type("journalctl STATION_SLOT=slot1").stdout
+    for reader in readers:
+        machine.usb_remove(reader)
+
+    reader = machine.usb_insert(1, new_card(512), throttle_bps=4 << 20)
+    ann.station.wait_phase("slot1", "writing")
+    machine.usb_remove(reader)
+    assert ann.station.wait_verdict("slot1")["verdict"] == {"verdict": "failed", "reason": "card_removed"}
+    story = ann.type("journalctl -x STATION_SLOT=slot1").stdout
+    assert "FAILED — card_removed" in story and "insert it again" in story
+    assert "card_removed" in ann.type("stationctl history --slot slot1 --verdict failed").stdout
+    assert "NO " in ann.type("stationctl explain slot1").stdout
+    assert ann.left == []
