@@ -55,7 +55,7 @@ final class DisplayView {
         defer { screen.close() }
         while true {
             // A mistake in the command line belongs below the prompt, so the first picture waits a moment for the first status.
-            if feed.status != nil || feed.descriptor == nil { draw() }
+            if feed.status != nil || feed.trouble != nil { draw() }
             let watched =
                 [signals.descriptor.number] + (screen.hasKeys ? [0] : []) + [feed.descriptor].compactMap { $0 }
             let ready = Descriptor.waitForInput(

@@ -95,6 +95,10 @@ final class StationFeed {
     var trouble: Trouble? {
         if let lostAt { return .lost(since: lostAt) }
         let silence = SystemClock.monotonicSeconds() - heardAt
+        // One that takes the call and never answers is as good as none.
+        if status == nil {
+            return silence > Self.silenceSeconds ? .lost(since: SystemClock.wallSeconds() - silence) : nil
+        }
         let runs = status?.slots.contains { $0.state == "running" } == true
         return runs && silence > Self.silenceSeconds ? .silent(seconds: silence) : nil
     }

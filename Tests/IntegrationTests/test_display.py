@@ -16,7 +16,7 @@ import pytest
 from block_letters import letters_of
 from practice_card import PracticeCard
 from practice_station import PracticeStation, wait_until
-from stage import Stage, running, slot
+from stage import Stage, report, running, slot
 from test_terminal import Terminal, many
 from writer_bench import MIB, pattern
 
@@ -208,7 +208,7 @@ def test_no_key_stops_it(stage, ctl):
     stage.show([slot("slot1")])
     with Terminal(80, 25) as terminal:
         terminal.run(*ctl("display"))
-        terminal.wait_for("insert a card")
+        terminal.wait_for("1 ready")
         for key in ("C-z", "C-s", "x", "Enter", "Up"):
             terminal.press(key)
         stage.show([slot("slot1", "passed")])
@@ -224,7 +224,7 @@ def test_it_ends_cleanly_and_leaves_the_terminal_as_it_was(stage, ctl, ending):
         terminal.run("bash", "-c", "stty -a | cksum; \"$@\"; echo code $?; stty -a | cksum", "bash", *ctl("display"))
         terminal.wait_for("take it out")
         if ending == "TERM":
-            pids = subprocess.run(["pgrep", "-f", f"--socket {stage.socket} display"], capture_output=True, text=True,
+            pids = subprocess.run(["pgrep", "-f", "--", f"--socket {stage.socket} display"], capture_output=True, text=True,
                                   check=True).stdout.split()
             for pid in pids:
                 if os.readlink(f"/proc/{pid}/exe").endswith("stationctl"):
@@ -256,9 +256,9 @@ PASSED, FAILED, HELP = [(1000, 200)], [(220, 600)] * 2, [(500, 200)] * 3
 
 def finished(state, number, reason=None):
     """A slot whose job of that number ended so."""
-    result = slot("slot1", state, reason)
-    result["job"]["id"] = f"{number:032x}"
-    return result
+    verdict = {"verdict": state, **({"reason": reason} if reason else {})}
+    return slot("slot1", state, reason, job={"id": f"{number:032x}", "image": "openwrt", "isDryRun": False,
+                                             "report": report(verdict)})
 
 
 def at_work(number):
@@ -289,7 +289,7 @@ def test_the_console_is_asked_for_tones_and_gets_its_own_back(stage, ctl):
 def test_any_other_terminal_is_rung_and_told_nothing_it_does_not_know(stage, ctl):
     stage.show([slot("slot1")])
     with RawTerminal(ctl("display"), TERM="xterm") as terminal:
-        terminal.wait_for("insert a card")
+        terminal.wait_for("1 ready")
         stage.show([finished("failed", 1, "data_mismatch")])
         terminal.wait_for("\x07", 2)
         assert terminal.end() == 0
@@ -301,9 +301,9 @@ def test_what_was_there_or_came_while_the_station_was_away_is_not_sounded(stage,
     # Each silent thing would be heard as a failure, and before the pass that comes after it.
     stage.show([finished("failed", 1, "data_mismatch")])
     with RawTerminal(ctl("display"), TERM="linux") as terminal:
-        terminal.wait_for("set the card aside")
+        terminal.wait_for("1 wants a hand")
         stage.show([at_work(2)])
-        terminal.wait_for("do not touch")
+        terminal.wait_for("1 running")
         stage.show([finished("passed", 2)])
         terminal.wait_for("\x07")
         stage.leave()
@@ -344,7 +344,7 @@ def test_watch_is_silent_unless_asked_and_display_sounds_unless_told_not_to(stag
             stage.show([at_work(1)])
             terminal.wait_for("writing")
             stage.show([finished("passed", 1)])
-            terminal.wait_for("take it out")
+            terminal.wait_for("1 passed")
             if isHeard:
                 terminal.wait_for("\x07")
             # Another picture of a later second: whatever was to be played has been by then.
