@@ -140,7 +140,7 @@ struct WallTile {
         if let pace { texts.insert(pace, at: 2) }
         // By index in `all`.
         var sizes = Array(repeating: 0, count: texts.count)
-        let reserve = job != nil || innerHeight < 7 ? 0 : innerHeight >= 16 ? 3 : innerHeight >= 11 ? 2 : 1
+        let reserve = job != nil || innerHeight < 7 ? 0 : innerHeight >= 20 ? 3 : innerHeight >= 11 ? 2 : 1
         let barRows = job == nil ? 0 : max(1, innerHeight / 8)
         func fits(_ index: Int, _ size: Int) -> Bool {
             guard let columns = all[size].width(of: texts[index]), columns <= innerWidth - 2 else { return false }
@@ -149,11 +149,11 @@ struct WallTile {
             return rowCount(sizes.map { all[$0] }) + barRows + reserve <= innerHeight
         }
         for size in all.indices.dropFirst() {
-            let word = all[size].rowCount
             if fits(1, size) { sizes[1] = size }
             // The word stands out; the others follow at three quarters and at half of its height.
+            let word = max(4, all[sizes[1]].rowCount)
             for (index, share) in [(0, 0.75)] + (2..<texts.count).reversed().map({ ($0, 0.5) }) {
-                let limit = Int(Double(max(word, all[sizes[1]].rowCount)) * share)
+                let limit = Int(Double(word) * share)
                 let own = all.indices.prefix(through: size).last { all[$0].rowCount <= limit && fits(index, $0) }
                 if let own, own > sizes[index] { sizes[index] = own }
             }
