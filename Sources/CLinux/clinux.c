@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/kd.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -260,4 +261,13 @@ int station_clock_is_synchronised(void) {
     int answer = adjtimex(&state);
     // A sandbox that forbids the question knows nothing of the clock.
     return answer >= 0 && answer != TIME_ERROR;
+}
+
+int station_console_characters(int fd, uint16_t *characters, int room) {
+    struct unipair *pairs = calloc((size_t)room, sizeof *pairs);
+    struct unimapdesc map = {.entry_ct = (unsigned short)room, .entries = pairs};
+    int count = pairs && ioctl(fd, GIO_UNIMAP, &map) == 0 ? map.entry_ct : -1;
+    for (int index = 0; index < count; index++) characters[index] = pairs[index].unicode;
+    free(pairs);
+    return count;
 }

@@ -12,6 +12,8 @@ struct Console {
         case plain, good, bad, attention, active, faint, strong
         /// Words that are to be read from afar, on a ground of their colour.
         case goodWord, badWord, attentionWord
+        /// A ground to be seen from afar, and what stands on it.
+        case goodTile, badTile, attentionTile, activeTile, bar
 
         var code: String {
             switch self {
@@ -25,6 +27,12 @@ struct Console {
             case .goodWord: "1;7;32"
             case .badWord: "1;7;31"
             case .attentionWord: "1;7;33"
+            // Not inverse: of a bold and inverse letter the Linux console makes a grey one.
+            case .goodTile: "30;42"
+            case .badTile: "1;37;41"
+            case .attentionTile: "30;43"
+            case .activeTile: "30;46"
+            case .bar: "1;37;40"
             }
         }
 
@@ -32,6 +40,7 @@ struct Console {
         var plainCode: String {
             switch self {
             case .goodWord, .badWord, .attentionWord: "1;7"
+            case .goodTile, .badTile, .attentionTile: "7"
             case .strong: "1"
             default: ""
             }
@@ -44,6 +53,10 @@ struct Console {
     let isTerminal = isatty(1) == 1
     /// Whether the locale has more than ASCII.
     let isUnicode: Bool
+    /// Whether it is the kernel's own console, which has a bell of any pitch and blanks itself.
+    let isLinuxConsole: Bool
+    /// The characters that its font has; nil for any other terminal, which has all.
+    private let font: Set<UInt16>?
     private var attributes: Attributes
     private let canDraw: Bool
 
@@ -59,6 +72,8 @@ struct Console {
         canDraw = isTerminal && !isDumb
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].compactMap { environment[$0] }.first { !$0.isEmpty } ?? "C"
         isUnicode = locale.uppercased().contains("UTF-8") || locale.uppercased().contains("UTF8")
+        isLinuxConsole = isTerminal && environment["TERM"] == "linux"
+        font = isLinuxConsole ? LinuxConsole.characters(of: 1) ?? Self.characters : nil
     }
 
     /// For a picture that is drawn with escape codes anyway: who wants no colour still gets bold and inverse words.
@@ -128,20 +143,34 @@ struct Console {
     /// Replaces the line the cursor is in; for terminals.
     func redraw(_ line: String) { write("\r\u{1B}[K" + shown(line), to: 1) }
 
-    /// The text as the locale can show it, in as many columns as far as that can be.
+    /// The text as locale and font can show it, in as many columns as far as that can be.
     func shown(_ text: String) -> String {
-        guard !isUnicode, !text.utf8.allSatisfy({ $0 < 128 }) else { return text }
-        return text.reduce(into: "") { $0 += $1.isASCII ? String($1) : Self.substitutes[$1] ?? "?" }
+        guard !isUnicode || font != nil, !text.utf8.allSatisfy({ $0 < 128 }) else { return text }
+        return text.reduce(into: "") { $0 += has($1) ? String($1) : Self.substitutes[$1] ?? "?" }
     }
+
+    /// Whether locale and font have a character.
+    func has(_ character: Character) -> Bool {
+        if character.isASCII { return true }
+        guard isUnicode, let font else { return isUnicode }
+        return character.unicodeScalars.allSatisfy { scalar in UInt16(exactly: scalar.value).map(font.contains) ?? false
+        }
+    }
+
+    /// What every font of a console has, beyond ASCII.
+    private static let characters = Set("█░─│┌┐└┘·→".utf16)
 
     private static let substitutes: [Character: String] = [
         "…": "...", "–": "-", "—": "-", "→": ">", "“": "\"", "”": "\"", "’": "'", "·": ".", "×": "x", "█": "#",
         "░": ".",
-        "↑": "^", "↓": "v", "≥": ">",
+        "↑": "^", "↓": "v", "≥": ">", "─": "-", "│": "|", "┌": "+", "┐": "+", "└": "+", "┘": "+",
     ]
 
+    /// Whether the upper and the lower half of a cell can be drawn. Debian's console fonts have whole blocks only.
+    var hasHalfBlocks: Bool { has("▀") && has("▄") }
+
     /// Stands where something was cut out.
-    var cutMark: String { isUnicode ? "…" : "~" }
+    var cutMark: String { has("…") ? "…" : "~" }
 
     private func write(_ text: String, to number: Int32) {
         var bytes = Array(text.utf8)[...]

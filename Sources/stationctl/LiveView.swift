@@ -7,107 +7,47 @@ final class LiveView {
     private let context: Context
     private let screen: Screen
     private let signals: SignalQueue
-    private var client: ControlClient?
-    private var status: Control.Status?
+    private let feed: StationFeed
+    private var bell: SlotBell
     private var scroll = 0
-    /// Since when no station answers, by the wall clock.
-    private var lostAt: Double?
-    /// When the station came back, by the monotonic clock, and what is said of it for a while.
-    private var news: (text: String, at: Double)?
-    private var heardAt = SystemClock.monotonicSeconds()
-    private var retryAt = 0.0
 
-    private static let retrySeconds = 1.0
-    private static let newsSeconds = 20.0
-    /// While jobs run the station speaks twice a second.
-    private static let silenceSeconds = 4.0
-
-    init(_ context: Context) throws {
+    /// - Parameter hasBell: what becomes of cards is sounded, too.
+    init(_ context: Context, hasBell: Bool) throws {
         self.context = context
         screen = Screen(context.console.forDrawing)
         signals = try SignalQueue([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP])
-        client = try Self.subscribe(context)
-    }
-
-    private static func subscribe(_ context: Context) throws(StationError) -> ControlClient {
-        let client = try context.connect()
-        try client.begin(.watch)
-        return client
+        feed = try StationFeed(context, waits: false)
+        bell = SlotBell(isOn: hasBell)
     }
 
     /// Runs until somebody ends it.
     func run() throws -> ExitCode {
         // The first answer decides whether there is anything to draw: an error belongs below the prompt.
-        while status == nil {
-            _ = Descriptor.waitForInput(of: [client?.descriptor.number ?? -1, signals.descriptor.number], seconds: 10)
+        while feed.status == nil {
+            _ = Descriptor.waitForInput(of: [feed.descriptor ?? -1, signals.descriptor.number], seconds: 10)
             if let number = signals.next() { return try obey(number) ?? .success }
-            try listen()
-            if client == nil { throw StationError("station_hung_up", "the station closed the connection") }
+            if try feed.listen() { bell.hear(feed) }
+            if feed.descriptor == nil { throw StationError("station_hung_up", "the station closed the connection") }
         }
         screen.open()
         defer { screen.close() }
         while true {
             draw()
-            let ready = Descriptor.waitForInput(of: watched, seconds: untilNextSecond)
+            let ready = Descriptor.waitForInput(
+                of: watched, seconds: bell.untilNextTone(atMost: LocalTime.untilNextSecond))
             while let number = signals.next() {
                 if let code = try obey(number) { return code }
             }
             if ready.contains(0), try !press() { return .success }
-            if let client, ready.contains(client.descriptor.number) { try listen() }
-            try reconnect()
+            if let number = feed.descriptor, ready.contains(number), try feed.listen() { bell.hear(feed) }
+            try feed.reconnect()
+            bell.sound(on: screen)
         }
     }
 
     private var watched: [Int32] {
-        [signals.descriptor.number] + (screen.hasKeys ? [0] : []) + [client?.descriptor.number].compactMap { $0 }
+        [signals.descriptor.number] + (screen.hasKeys ? [0] : []) + [feed.descriptor].compactMap { $0 }
     }
-
-    private var untilNextSecond: Double {
-        let now = SystemClock.wallSeconds()
-        return now.rounded(.down) + 1.005 - now
-    }
-
-    // MARK: The station
-
-    private func listen() throws(StationError) {
-        do {
-            guard var next = try client?.newestReply(to: .watch, as: Control.Status.self) else { return }
-            // A slot that is removed while somebody watches it is no mistake any more.
-            let isFirst = status == nil
-            if isFirst || context.operands.isEmpty {
-                next.slots = try context.select(next.slots, by: context.operands)
-            } else {
-                next.slots = (try? context.select(next.slots, by: context.operands)) ?? []
-            }
-            heardAt = SystemClock.monotonicSeconds()
-            if let lostAt {
-                news = ("the station is back, after it was away since \(LocalTime.clock(lostAt))", heardAt)
-                self.lostAt = nil
-            }
-            status = next
-        } catch {
-            try lose(error)
-        }
-    }
-
-    private func reconnect() throws(StationError) {
-        guard client == nil, SystemClock.monotonicSeconds() >= retryAt else { return }
-        do {
-            client = try Self.subscribe(context)
-        } catch {
-            try lose(error)
-        }
-    }
-
-    /// A station that goes away is waited for; anything else is an end.
-    private func lose(_ error: StationError) throws(StationError) {
-        guard ExitCode(error) == .unreachable, status != nil else { throw error }
-        client = nil
-        lostAt = lostAt ?? SystemClock.wallSeconds()
-        retryAt = SystemClock.monotonicSeconds() + Self.retrySeconds
-    }
-
-    // MARK: The person
 
     /// - Returns: the code to end with; nil to go on.
     private func obey(_ signal: Int32) throws -> ExitCode? {
@@ -146,27 +86,24 @@ final class LiveView {
     }
 
     private func draw() {
-        guard let status else { return }
+        guard let status = feed.status else { return }
         let (columns, rows) = context.console.size
         let picture = WatchPicture(console: context.console.forDrawing, columns: columns, rows: rows)
-        let (lines, scroll) = picture.lines(status, headline: headline, isStale: lostAt != nil, scroll: scroll)
+        let (lines, scroll) = picture.lines(
+            status, headline: headline, isStale: feed.lostAt != nil, scroll: scroll)
         self.scroll = scroll
         screen.draw(lines)
     }
 
     /// What is to be said of the connection.
     private var headline: WatchPicture.Headline? {
-        let now = SystemClock.monotonicSeconds()
-        if let lostAt {
-            return .init(
-                text: "NO STATION since \(LocalTime.clock(lostAt)): trying again. Below is what it said last.",
-                isBad: true)
+        switch feed.trouble {
+        case .lost(let since)?:
+            let text = "NO STATION since \(LocalTime.clock(since)): trying again. Below is what it said last."
+            return .init(text: text, isBad: true)
+        case .silent(let seconds)?:
+            return .init(text: "NO NEWS for \(Quantity.seconds(seconds)) though jobs run", isBad: true)
+        case nil: return feed.news.map { .init(text: $0, isBad: false) }
         }
-        let silence = now - heardAt
-        if silence > Self.silenceSeconds, status?.slots.contains(where: { $0.state == "running" }) == true {
-            return .init(text: "NO NEWS for \(Quantity.seconds(silence)) though jobs run", isBad: true)
-        }
-        if let news, now - news.at < Self.newsSeconds { return .init(text: news.text, isBad: false) }
-        return nil
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import StationCore
+import StationLinux
 
 /// Wall-clock times as the user's time zone shows them, and as people write them.
 enum LocalTime {
@@ -13,6 +14,12 @@ enum LocalTime {
 
     /// `14:05:09`, in local time.
     static func clock(_ secondsSince1970: Double) -> String { format(secondsSince1970, "%H:%M:%S") }
+
+    /// Until a clock that shows seconds shows another one, in seconds.
+    static var untilNextSecond: Double {
+        let now = SystemClock.wallSeconds()
+        return now.rounded(.down) + 1.005 - now
+    }
 
     /// `2025-03-09T14:05:09+01:00`, as ISO 8601 and RFC 3339 have it.
     static func iso8601(_ secondsSince1970: Double) -> String {

@@ -7,9 +7,15 @@ final class Screen {
     enum Key: Equatable { case quit, up, down, pageUp, pageDown, top, bottom, redraw }
 
     private let console: Console
+    private let isWall: Bool
     private var before: termios?
+    private var blankMinutes = 0
 
-    init(_ console: Console) { self.console = console }
+    /// - Parameter isWall: nobody sits before it. It is not blanked, no key stops it, and nothing of it stays when it is closed.
+    init(_ console: Console, isWall: Bool = false) {
+        self.console = console
+        self.isWall = isWall
+    }
 
     deinit { close() }
 
@@ -19,11 +25,23 @@ final class Screen {
         if tcgetattr(0, &settings) == 0 {
             before = settings
             settings.c_lflag &= ~tcflag_t(ICANON | ECHO)
+            // Ctrl-S would leave a picture standing that looks as if it were of now.
+            if isWall { settings.c_iflag &= ~tcflag_t(IXON) }
             tcsetattr(0, TCSANOW, &settings)
         }
         isOpen = true
-        console.data("\u{1B}[?1049h\u{1B}[?25l\u{1B}[?7l\u{1B}[2J")
+        var text = "\u{1B}[?1049h\u{1B}[?25l\u{1B}[?7l\u{1B}[2J"
+        if isWall, console.isLinuxConsole {
+            blankMinutes = LinuxConsole.blankMinutes()
+            text = Self.neverBlank + Self.palette + text
+        }
+        console.data(text)
     }
+
+    /// Neither blanked nor powered down, and lit if it was: `setterm --blank 0 --powerdown 0`.
+    private static let neverBlank = "\u{1B}[9;0]\u{1B}[14;0]\u{1B}[13]"
+    /// Colours that tell from afar: the console's own yellow is a brown.
+    private static let palette = "\u{1B}]P1c80000\u{1B}]P200b400\u{1B}]P3ffb000\u{1B}]P600a0c8"
 
     private(set) var isOpen = false
 
@@ -31,7 +49,13 @@ final class Screen {
     func close() {
         guard isOpen else { return }
         isOpen = false
-        console.data("\u{1B}[?7h\u{1B}[?25h\u{1B}[?1049l")
+        var text = "\u{1B}[?7h\u{1B}[?25h\u{1B}[?1049l"
+        if console.isLinuxConsole {
+            text += Self.usualBell
+            // It has no other screen: a verdict would be read long after there is somebody who vouches for it.
+            if isWall { text += "\u{1B}[9;\(blankMinutes)]\u{1B}]R\u{1B}[0m\u{1B}[H\u{1B}[2J" }
+        }
+        console.data(text)
         if var before { tcsetattr(0, TCSANOW, &before) }
     }
 
@@ -40,6 +64,14 @@ final class Screen {
     func draw(_ lines: [String]) {
         console.data("\u{1B}[H" + lines.map { console.shown($0) }.joined(separator: "\r\n"))
     }
+
+    /// Rings the terminal's bell: the Linux console's with this tone, any other as it is. Does not wait for its end.
+    func sound(_ tone: Chime.Tone) {
+        let pitch = "\u{1B}[10;\(tone.hertz)]\u{1B}[11;\(tone.milliseconds)]"
+        console.data((console.isLinuxConsole ? pitch : "") + "\u{07}")
+    }
+
+    private static let usualBell = "\u{1B}[10]\u{1B}[11]"
 
     /// Whether keys can be read at all.
     var hasKeys: Bool { before != nil }

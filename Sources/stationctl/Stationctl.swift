@@ -6,8 +6,9 @@ import StationLinux
 @main
 enum Stationctl {
     static let commands: [Command] =
-        StatusCommand.all + WatchView.all + HistoryCommand.all + ChangeCommands.all + FlashCommand.all
-        + ImageCommands.all + ProfileFileCommands.all + ProfileCommands.all + BuilderCommands.all + BuildCommands.all
+        StatusCommand.all + WatchView.all + DisplayView.all + HistoryCommand.all + ChangeCommands.all
+        + FlashCommand.all + ImageCommands.all + ProfileFileCommands.all + ProfileCommands.all + BuilderCommands.all
+        + BuildCommands.all
         + CardCommands.all + InspectCommand.all
         + SlotCommands.all + SlotLearnCommand.all + SlotIdentifyCommand.all + SlotMatchCommand.all
         + SlotLightsCommand.all + DoctorCommand.all + CompletionCommand.all

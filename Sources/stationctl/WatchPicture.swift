@@ -53,13 +53,17 @@ struct WatchPicture {
         return (shown, first)
     }
 
-    private var title: StyledLine {
+    static var hostName: String {
         var name = [CChar](repeating: 0, count: 256)
         gethostname(&name, name.count - 1)
-        let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).printable(
+            limit: 60)
+    }
+
+    private var title: StyledLine {
         let clock = LocalTime.clock(SystemClock.wallSeconds())
         var line = StyledLine("flashing station", .strong)
-        line.add("  " + host.printable(limit: 60), .faint)
+        line.add("  " + Self.hostName, .faint)
         line = line.fitted(to: max(0, columns - clock.count - 2), mark: console.cutMark)
         line.pad(to: columns - clock.count)
         line.add(clock, .faint)

@@ -12,6 +12,7 @@ struct WatchView {
                 waited for. Into a pipe goes one line for each change, with --json one status
                 for each; there it ends when the station does.
                 """,
+            options: [.init("--bell", "sound what becomes of cards; see display --help")],
             examples: ["stationctl watch", "stationctl watch slot1 --json | jq -r .slots[0].state"],
             exits: [
                 "0 ended by q or Ctrl-C", "2 usage", "3 no station answers; into a pipe: the station went away",
@@ -23,7 +24,12 @@ struct WatchView {
     let context: Context
 
     func run() throws -> ExitCode {
-        guard context.isJSON || !context.console.isScreen else { return try LiveView(context).run() }
+        let hasBell = context.arguments.has("--bell")
+        guard context.isJSON || !context.console.isScreen else { return try LiveView(context, hasBell: hasBell).run() }
+        if hasBell {
+            throw context.syntax.usage(
+                "--bell needs a terminal", remedy: "leave it out where the output goes elsewhere")
+        }
         var before: [SlotName: String] = [:]
         try context.connect().callMore(.watch, as: Control.Status.self) { reply in
             var status = reply

@@ -35,7 +35,8 @@ def share_directory(tmp_path_factory):
 @pytest.fixture(scope="session")
 def session_machine(share_directory):
     """The machine that all tests share: booting is what costs. Its system disk is a USB disk, on the bus of the readers."""
-    with bench.Machine(name="session", root_on_usb=True, mmc=True, shares={"/mnt/share": share_directory}) as machine:
+    with bench.Machine(name="session", root_on_usb=True, mmc=True, shares={"/mnt/share": share_directory},
+                       extra=["-device", "VGA"]) as machine:
         print(f"\nmachine: booted in {machine.boot_seconds:.1f} s", file=sys.stderr)
         running.append(machine)
         yield machine

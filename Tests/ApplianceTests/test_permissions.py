@@ -68,10 +68,12 @@ def test_images_records_and_sockets_are_nobody_elses(station, as_user, people):
 
 def test_the_units_are_sound_and_expose_little(station):
     machine = station.machine
-    units = "stationd.service station-writer@slot1.service station-writer@slot1.socket station-library.socket station-library@1.service"
+    units = ("stationd.service station-writer@slot1.service station-writer@slot1.socket station-library.socket "
+             "station-library@1.service flashing-station-display@tty1.service")
     said = machine.run(f"systemd-analyze verify --man=no {units}")
     assert (said.stdout, said.stderr) == ("", "")
-    for unit, most in (("stationd.service", 1.2), ("station-writer@.service", 1.2), ("station-library@.service", 2.8)):
+    for unit, most in (("stationd.service", 1.2), ("station-writer@.service", 1.2), ("station-library@.service", 2.8),
+                       ("flashing-station-display@.service", 1.0)):
         last = machine.run(f"systemd-analyze security --no-pager --offline=true /lib/systemd/system/{unit}", check=False
                            ).stdout.strip().splitlines()[-1]
         exposure = float(re.search(r"exposure level for .*: ([0-9.]+)", last)[1])

@@ -15,13 +15,14 @@ import threading
 
 INTERFACE = "flashing.station.Control"
 SHA256 = "0a" * 32
+CARD_FAULTS = ("data_mismatch", "write_error", "card_too_small", "capacity_false", "write_protected")
 
 
 def slot(name, state="empty", reason=None, armed=True, image="openwrt-23.05.5-ath79-generic", card=31_914_983_424,
          job=None, detail="", speed="usb 480 port 2 lun 0 at pci0000:00/0000:00:03.0"):
     """One slot as GetStatus has it. A state that is a verdict gets the report of its job."""
     result = {"name": name, "state": state, "isArmed": armed, "place": speed, "reader": "05e3:0749 luns 1", "failuresInARow": 0,
-              "signal": "ready", "lights": {}, "notes": []}
+              "signal": signal(state, reason, armed), "lights": {}, "notes": []}
     if reason:
         result["reason"] = reason
     if image:
@@ -34,6 +35,15 @@ def slot(name, state="empty", reason=None, armed=True, image="openwrt-23.05.5-at
     if job:
         result["job"] = job
     return result
+
+
+def signal(state, reason, armed):
+    """What the station makes of such a slot, as far as tests need it: StationCoreTests/SignalTests has all of it."""
+    if state in ("failed", "refused"):
+        return "failed" if reason in CARD_FAULTS else "help"
+    if state in ("absent", "empty"):
+        return "ready" if armed else "dark"
+    return {"running": "busy", "passed": "passed"}.get(state, "help")
 
 
 def report(verdict, detail="", **figures):
@@ -77,6 +87,8 @@ class Stage:
         self.status = {"version": "1", "bootID": "b" * 32, "problems": [], "slots": []}
         self.jobs = []
         self.number = 0
+        # As a station does whose jobs go on; else it falls silent when it has said what there is.
+        self.keeps_talking = False
         self.queries = []
         self.server = None
         self.connections = set()
@@ -147,7 +159,7 @@ class Stage:
                     while self.server is server:
                         with self.state:
                             self.state.wait_for(lambda: self.number != seen or self.server is not server, 1)
-                            if self.number == seen:
+                            if self.number == seen and not self.keeps_talking:
                                 continue
                             seen, status = self.number, self.status
                         reply(status, continues=True)

@@ -68,6 +68,10 @@ int station_take_signal(int fd);
 // Whether a time source has set the wall clock: adjtimex without TIME_ERROR.
 int station_clock_is_synchronised(void);
 
+// The characters that the font of a Linux console has, in no order and perhaps twice: how many were put into the room for `room` of
+// them, or -1 where the descriptor is no such console, or there are more. Corresponds to GIO_UNIMAP of ioctl_console(2).
+int station_console_characters(int fd, uint16_t *characters, int room);
+
 // Sandbox. Each returns 0, or -errno; -EOPNOTSUPP or -ENOSYS where the kernel does not have it.
 int station_no_new_privileges(void);
 // The orphans among this process's descendants become its children.
