@@ -10,7 +10,7 @@ enum Stationctl {
         + ImageCommands.all + ProfileFileCommands.all + ProfileCommands.all + BuilderCommands.all + BuildCommands.all
         + CardCommands.all + InspectCommand.all
         + SlotCommands.all + SlotLearnCommand.all + SlotIdentifyCommand.all + SlotMatchCommand.all
-        + SlotLightsCommand.all + DoctorCommand.all + CompletionCommand.all
+        + SlotLightsCommand.all + DoctorCommand.all + BackupCommand.all + RestoreCommand.all + CompletionCommand.all
 
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())
