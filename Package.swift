@@ -65,7 +65,8 @@ let package = Package(
             name: "station-library", dependencies: ["StationCore", "StationLinux", "ImageLibrary"],
             swiftSettings: house),
         .executableTarget(
-            name: "stationctl", dependencies: ["StationCore", "StationLinux", "ProfileDocuments"], swiftSettings: house),
+            name: "stationctl", dependencies: ["StationCore", "StationLinux", "Digests", "ProfileDocuments"],
+            swiftSettings: house),
 
         // A writer from which single checks can be taken out, to prove that each of them is needed. Never installed.
         .executableTarget(

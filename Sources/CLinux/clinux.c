@@ -7,6 +7,7 @@
 #include <linux/kd.h>
 #include <linux/openat2.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -238,6 +239,18 @@ int station_exit_code(int status, int *signal) {
 }
 
 int station_sync_file_system(int fd) { return syncfs(fd); }
+
+int station_exchange(const char *path, const char *other) {
+    return renameat2(AT_FDCWD, path, AT_FDCWD, other, RENAME_EXCHANGE);
+}
+
+int station_rename_new(const char *path, const char *target) {
+    return renameat2(AT_FDCWD, path, AT_FDCWD, target, RENAME_NOREPLACE);
+}
+
+off_t station_next_data(int fd, off_t offset) { return lseek(fd, offset, SEEK_DATA); }
+
+off_t station_next_hole(int fd, off_t offset) { return lseek(fd, offset, SEEK_HOLE); }
 
 int station_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 

@@ -13,7 +13,7 @@ package enum ControlInterface {
         # The control socket of a flashing station: /run/flashing-station/control.
         #
         # Members of group station may read; members of group station-operator may also assign, arm, flash, cancel,
-        # identify, import, forgive, build, fetch and prune Image Builders, and delete profiles; Reload is root's. Others get org.varlink.service.PermissionDenied.
+        # identify, import, forgive, build, fetch and prune Image Builders, and delete profiles; Reload and SnapshotStore are root's. Others get org.varlink.service.PermissionDenied.
         # A call takes at most 64 KiB, a reply at most 1 MiB. Members that are not described here are refused in calls,
         # and may appear in replies of later versions: ignore them. Byte counts are bytes, times are seconds.
         # A client that hangs up ends its Watch, WatchDevices, Inspect, ImportImage or VerifyImage.
@@ -194,7 +194,7 @@ package enum ControlInterface {
           reason: ?string,
           # Whether the next card that comes in is written.
           isArmed: bool,
-          # Why the station itself disarmed it: failures_in_a_row or slot_file_unusable.
+          # Why the station itself disarmed it: failures_in_a_row, slot_file_unusable or restored.
           disarmReason: ?string,
           # Failures since a card passed here last, or since the slot was armed.
           failuresInARow: int,
@@ -213,7 +213,7 @@ package enum ControlInterface {
           card: ?Card,
           job: ?SlotJob,
           # What somebody should know about slot, reader or card, whatever the state is: failures_in_a_row,
-          # slot_file_unusable, card_suspect, slot_failing, slot_slow.
+          # slot_file_unusable, restored, card_suspect, slot_failing, slot_slow.
           notes: []Problem
         )
 
@@ -851,6 +851,19 @@ package enum ControlInterface {
 
         # Reads slot files and configuration anew.
         method Reload() -> ()
+
+        # Writes a snapshot of the records, an SQLite file as of one moment, to the descriptor that comes beside the call
+        # (SCM_RIGHTS): an empty regular file, open for writing. The station works on meanwhile. For backups; root's.
+        method SnapshotStore() -> (
+          # The newest of the steps that its tables have taken.
+          schemaVersion: int,
+          imageCount: int,
+          profileCount: int,
+          buildCount: int,
+          jobCount: int,
+          cardCount: int,
+          byteCount: int
+        )
 
         # Everything that can go wrong with a call that was well formed.
         error Failed (

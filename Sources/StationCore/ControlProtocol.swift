@@ -54,6 +54,7 @@ package enum Control {
         case cancelBuild = "CancelBuild"
         case removeBuild = "RemoveBuild"
         case reload = "Reload"
+        case snapshotStore = "SnapshotStore"
 
         /// The least privilege that may call it.
         package var privilege: Privilege {
@@ -66,7 +67,7 @@ package enum Control {
             case .importImage, .verifyImage, .removeImage, .forgiveCard, .importProfile, .deleteProfile: .operator
             case .listBuilders, .getBuilder, .listBuilds, .getBuild, .getBuildLog: .reader
             case .ensureBuilder, .pruneBuilders, .build, .cancelBuild, .removeBuild: .operator
-            case .reload: .root
+            case .reload, .snapshotStore: .root
             }
         }
 
@@ -74,7 +75,7 @@ package enum Control {
         package var isSubscription: Bool { self == .watch || self == .watchDevices }
 
         /// Whether a file may come beside its call.
-        package var takesFile: Bool { self == .importImage || self == .importProfile }
+        package var takesFile: Bool { [.importImage, .importProfile, .snapshotStore].contains(self) }
 
         /// Whether what it does ends when the client hangs up.
         package var endsWithClient: Bool {

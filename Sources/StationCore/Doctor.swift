@@ -74,6 +74,9 @@ package struct HostFacts: Sendable {
     package var slotProblems: [StationError] = []
     package var caller: Caller
     package var missingUsers: [String] = []
+    /// What restores left: the file of one that was cut off in its exchange, and directories that were not finished.
+    package var restoreMarker: String?
+    package var restoreLeftovers: [String] = []
     package var missingRules: [String] = []
     /// Files of `/etc/udev/rules.d` that stand in place of the station's.
     package var overriddenRules: [String] = []
@@ -132,6 +135,21 @@ package enum Doctor {
                     .error, "user_missing", "there is no user or group \(host.missingUsers.joined(separator: ", "))",
                     "its programs cannot start",
                     mend: "sudo systemd-sysusers flashing-station.conf && sudo systemctl try-restart stationd.service"))
+        }
+        if let marker = host.restoreMarker {
+            let problem = RestoreCommit.unfinished(marker)
+            found.append(
+                Finding(
+                    .error, problem.code, problem.message,
+                    "the station does not start: it would have half of each state",
+                    mend: problem.remedy))
+        } else if !host.restoreLeftovers.isEmpty {
+            let paths = host.restoreLeftovers.joined(separator: " ")
+            found.append(
+                Finding(
+                    .warning, "restore_leftovers",
+                    "\(paths): left by a restore that was cut off before it changed anything",
+                    "they take room", mend: "restore again, or: sudo rm -r \(paths)"))
         }
         for path in host.missingRules {
             found.append(

@@ -45,6 +45,8 @@ package struct JournalEntry: Equatable, Sendable {
         case buildFailed = "2f7c00e5fb5c4606a6cbd68d83a8a19a"
         case buildReused = "1fa0533bfd4b436e96a8eeb477cefc9d"
         case slotPreparing = "6803ad60fe5e4da189501c395e34ba23"
+        case backupMade = "c7c668cc98c7435cba467ab38ad5c779"
+        case stationRestored = "f1c9b8b591024a9b971d0f712b7a2f24"
 
         /// 32 hexadecimal digits, the same for ever.
         package var messageID: String { rawValue }

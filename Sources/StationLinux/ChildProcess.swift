@@ -37,9 +37,9 @@ package final class ChildProcess: Sendable {
 
     /// What a program prints, both streams as one, and how it ended; at most `limit` bytes of it. Blocks until it has ended.
     package static func output(
-        of path: String, _ arguments: [String], limit: Int = 256 * 1024
+        of path: String, _ arguments: [String], descriptors: [Descriptor] = [], limit: Int = 256 * 1024
     ) throws(SystemError) -> (text: String, exit: ChildExit) {
-        let (child, reader) = try startPiped(path, arguments)
+        let (child, reader) = try startPiped(path, arguments, descriptors)
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 16 * 1024)
         while let count = try? chunk.withUnsafeMutableBytes({ try reader.read(into: $0) }), count > 0 {
@@ -50,10 +50,10 @@ package final class ChildProcess: Sendable {
 
     /// The end of the pipe that the program writes to must not outlive this call: else reading would never end.
     private static func startPiped(
-        _ path: String, _ arguments: [String]
+        _ path: String, _ arguments: [String], _ descriptors: [Descriptor]
     ) throws(SystemError) -> (ChildProcess, Descriptor) {
         let (reader, writer) = try Descriptor.pipe()
-        return (try ChildProcess(path, arguments, output: writer), reader)
+        return (try ChildProcess(path, arguments, descriptors: descriptors, output: writer), reader)
     }
 
     /// This process's environment.

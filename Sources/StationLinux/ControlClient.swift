@@ -14,10 +14,11 @@ package final class ControlClient {
     /// - Throws: what the station replies; `permission_denied`, `parameter_invalid`, `station_version`,
     ///   `station_hung_up`, `protocol_error`.
     package func call<Reply: Decodable>(
-        _ method: Control.Method, _ parameters: some Encodable = Control.Empty(), as: Reply.Type = Reply.self
+        _ method: Control.Method, _ parameters: some Encodable = Control.Empty(), descriptors: [Descriptor] = [],
+        as: Reply.Type = Reply.self
     ) throws(StationError) -> Reply {
         do {
-            return try connection.call(method.qualifiedName, parameters, as: Reply.self)
+            return try connection.call(method.qualifiedName, parameters, descriptors: descriptors, as: Reply.self)
         } catch {
             throw Self.stationError(error, method)
         }

@@ -70,7 +70,7 @@ struct ControlMethods: Sendable {
                 try await building(method, call, caller: caller, send: send)
             case .assign, .unassign, .arm, .disarm, .flash, .cancel, .identify, .importImage, .verifyImage,
                 .removeImage,
-                .reload:
+                .reload, .snapshotStore:
                 try await change(method, call, caller: caller, send: send)
             }
         }
@@ -182,6 +182,13 @@ struct ControlMethods: Sendable {
             let parameters = try call.parameters(Control.ImageQuery.self, known: known)
             try await control.removeImage(named: parameters.name, caller: caller)
             return encoder.reply(Control.Empty())
+        case .snapshotStore:
+            _ = try call.parameters(Control.Empty.self, known: known)
+            guard call.descriptors.count == 1 else {
+                throw StationError(
+                    "descriptor_missing", "\(call.descriptors.count) files came beside the call, it takes one")
+            }
+            return encoder.reply(try await control.snapshotStore(into: call.descriptors[0]))
         case .reload:
             _ = try call.parameters(Control.Empty.self, known: known)
             try await control.reload(caller: caller)

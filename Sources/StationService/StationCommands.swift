@@ -73,6 +73,10 @@ extension Station: StationControl {
 
     package func reload(caller: UInt32) async throws { try await reload() }
 
+    package func snapshotStore(into file: Descriptor) async throws -> StoreSummary {
+        try await StoreSnapshot.write(of: setup.databasePath, into: file)
+    }
+
     // MARK: Images
 
     package func importImage(_ parameters: Control.ImportImage, files: [Descriptor], caller: UInt32) async throws

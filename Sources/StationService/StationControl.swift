@@ -120,4 +120,8 @@ package protocol StationControl: Sendable {
 
     /// Reads slot files and configuration anew.
     func reload(caller: UInt32) async throws
+
+    /// Writes a snapshot of the records to an empty file.
+    /// - Throws: `descriptor_unsuitable`, and what the store throws.
+    func snapshotStore(into file: Descriptor) async throws -> StoreSummary
 }

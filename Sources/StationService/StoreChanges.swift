@@ -21,6 +21,8 @@ package struct ChangeRecord: Equatable, Codable, Sendable {
         case pruneBuilder = "prune-builder"
         /// `detail` names the build.
         case removeBuild = "remove-build"
+        /// Everything here came out of a backup; `detail` names its host and its time.
+        case restore
     }
 
     /// Counts up over all boots.

@@ -20,6 +20,7 @@ struct StoreFile {
     /// - Throws: `store_in_use`, `store_from_future`, `store_foreign`, `store_unusable`, `storage_full`.
     init(path: String, steps: [StoreMigration], now: Double) throws(StationError) {
         let lock = try Self.lock(path)
+        StoreSnapshot.sweep(path)
         do {
             (database, interruptedJobs) = try Self.openChecked(path, lock, steps: steps, now: now)
             problems = []
@@ -114,7 +115,9 @@ struct StoreFile {
         return kept
     }
 
-    private static func lock(_ path: String) throws(StationError) -> Descriptor {
+    /// Keeps others off the file at a path for as long as the result lives.
+    /// - Throws: `store_in_use`, `store_unusable`.
+    static func lock(_ path: String) throws(StationError) -> Descriptor {
         do {
             let file = try Descriptor(opening: path + ".lock", O_RDWR | O_CREAT, mode: 0o640)
             let step: UInt32 = 20_000
@@ -137,7 +140,7 @@ struct StoreFile {
         }
     }
 
-    private static func directory(of path: String) -> String {
+    static func directory(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }

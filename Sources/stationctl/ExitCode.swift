@@ -30,7 +30,9 @@ enum ExitCode: Int32, CaseIterable {
             self = .notFound
         case "slot_unassigned", "slot_disarmed", "no_card", "job_running", "no_job", "slot_exists", "place_taken",
             "image_name_taken", "image_assigned", "image_in_use", "storage_limit", "storage_full", "not_declarable",
-            "not_confirmed", "slot_without_light", "inspection_running", "inspection_ended", "slot_preparing",
+            "not_confirmed", "file_exists", "backup_running", "restore_running", "restore_unfinished", "restore_mount",
+            "no_restore", "station_running", "slot_without_light", "inspection_running", "inspection_ended",
+            "slot_preparing",
             "no_card_image",
             "builder_in_use", "builder_offline", "no_build", "build_running", "export_not_allowed":
             self = .refused

@@ -25,6 +25,9 @@ struct HostExamination {
             Self.users.filter { UserDatabase.userID(named: $0) == nil || UserDatabase.groupID(named: $0) == nil }
             + ["station-operator"].filter { UserDatabase.groupID(named: $0) == nil }
         (host.missingRules, host.overriddenRules) = rules
+        let trees = [ConfigurationFiles.directory, Self.library]
+        host.restoreMarker = trees.map { $0 + RestoreCommit.markerSuffix }.first(where: isThere)
+        host.restoreLeftovers = trees.map { $0 + RestoreCommit.freshSuffix }.filter(isThere)
         host.wrongDirectories = wrongDirectories
         if isThere("/run/systemd/system") { host.units = units(slots) }
         askStation(&host)

@@ -11,7 +11,7 @@ enum Stationctl {
         + BuildCommands.all
         + CardCommands.all + InspectCommand.all
         + SlotCommands.all + SlotLearnCommand.all + SlotIdentifyCommand.all + SlotMatchCommand.all
-        + SlotLightsCommand.all + DoctorCommand.all + CompletionCommand.all
+        + SlotLightsCommand.all + DoctorCommand.all + BackupCommand.all + RestoreCommand.all + CompletionCommand.all
 
     static func main() {
         let arguments = Array(CommandLine.arguments.dropFirst())

@@ -1,4 +1,5 @@
 import Dispatch
+import FoundationEssentials
 import Glibc
 import StationCore
 import StationLinux
@@ -18,6 +19,15 @@ enum Daemon {
             .init("--state", value: "DIR", "where records, images and builds are (/var/lib/flashing-station)"),
             .init("--socket", value: "PATH", "the control socket (/run/flashing-station/control)"),
             .init("--programs", value: "DIR", "start station-writer and station-library from here, not by systemd"),
+            .init(
+                "--snapshot-store",
+                "write the records of a station that is down to descriptor 3, and end; for stationctl"),
+            .init(
+                "--adopt-store", value: "FILE",
+                "make records out of a backup fit for a station, and end; for stationctl"),
+            .init("--without-builders", "with --adopt-store: the Image Builders are not there"),
+            .init("--adopted-from", value: "TEXT", "with --adopt-store: what the records say of it"),
+            .init("--caller", value: "UID", "with --adopt-store: who wants it"),
         ],
         examples: ["stationd --check-config"])
 
@@ -27,12 +37,17 @@ enum Daemon {
 
     /// Does what the arguments say. Returns the exit code, or never.
     static func run(_ words: [String]) -> Int32 {
-        do {
+        do throws(StationError) {
             let arguments = try syntax.parse(words)
             if arguments.has("--help") { return say(syntax.help) }
             if arguments.has("--version") { return say("stationd \(StationVersion.text)\n") }
             let setup = setup(arguments)
             if arguments.has("--check-config") { return checkConfiguration(setup) }
+            if arguments.has("--snapshot-store") || arguments.has("--adopt-store") {
+                return handleStore(arguments, setup)
+            }
+            let marker = (arguments.value("--state") ?? stateDirectory) + RestoreCommit.markerSuffix
+            guard (try? FileStatus(of: marker)) == nil else { throw RestoreCommit.unfinished(marker) }
             return try serve(setup, socketPath: arguments.value("--socket") ?? Control.socketPath)
         } catch {
             complain(error)
@@ -42,7 +57,7 @@ enum Daemon {
 
     private static func setup(_ arguments: Arguments) -> StationSetup {
         let configuration = arguments.value("--config") ?? ConfigurationFiles.directory
-        let state = arguments.value("--state") ?? "/var/lib/flashing-station"
+        let state = arguments.value("--state") ?? stateDirectory
         let slots = "\(configuration)/slots.d"
         let isSystemd = (try? FileStatus(of: "/run/systemd/system")) != nil
         var writers = WriterLaunch.sockets(directory: "/run/flashing-station/writer")
@@ -62,6 +77,31 @@ enum Daemon {
             databasePath: "\(state)/store/station.db", imagesDirectory: "\(state)/images",
             buildsDirectory: "\(state)/builds", writers: writers,
             library: library)
+    }
+
+    private static let stateDirectory = "/var/lib/flashing-station"
+
+    /// What `stationctl backup` and `restore` have done with the store, which nobody else opens. One line of JSON says what came
+    /// of it, good or bad.
+    private static func handleStore(_ arguments: Arguments, _ setup: StationSetup) -> Int32 {
+        do {
+            if let path = arguments.value("--adopt-store") {
+                try StoreSnapshot.adopt(
+                    path, detail: arguments.value("--adopted-from") ?? "",
+                    callerUserID: arguments.value("--caller").flatMap { UInt32($0) } ?? getuid(),
+                    hasBuilders: !arguments.has("--without-builders"))
+                return 0
+            }
+            let file = Descriptor(owning: 3)
+            return say(json(try StoreSnapshot.write(ofClosed: setup.databasePath, into: file)))
+        } catch {
+            _ = say(json(error as? StationError ?? StationError("internal_error", "\(error)")))
+            return 1
+        }
+    }
+
+    private static func json(_ value: some Encodable) -> String {
+        (try? JSONEncoder().encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? ""
     }
 
     private static var ownDirectory: String {

@@ -62,13 +62,15 @@ METHODS = {
     "CancelBuild": ("operator", {"build": "abcd"}, False),
     "RemoveBuild": ("operator", {"build": "abcd"}, False),
     "Reload": ("root", {}, False),
+    "SnapshotStore": ("root", {}, False),
 }
 #: What a call that is allowed comes to in a station with an image, a slot and no card.
 OUTCOMES = {"Flash": "no_card", "Cancel": "no_job", "Inspect": "no_card", "Identify": "slot_without_light",
             "ForgiveCard": "card_unknown", "ListProfileVersions": "profile_unknown", "GetProfile": "profile_unknown",
             "ImportProfile": "field_missing", "DeleteProfile": "profile_unknown", "GetBuilder": "builder_unknown",
             "EnsureBuilder": "builder_name_invalid", "Build": "profile_unknown", "GetBuild": "build_unknown",
-            "GetBuildLog": "build_unknown", "CancelBuild": "build_unknown", "RemoveBuild": "build_unknown"}
+            "GetBuildLog": "build_unknown", "CancelBuild": "build_unknown", "RemoveBuild": "build_unknown",
+            "SnapshotStore": "descriptor_missing"}
 RANKS = ["stranger", "reader", "operator", "root"]
 
 

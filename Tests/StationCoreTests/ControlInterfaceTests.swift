@@ -282,6 +282,13 @@ struct ControlInterfaceTests {
         case .getBuildLog: (Control.BuildQuery(build: "a"), Control.BuildLogPart(text: "a"))
         case .cancelBuild, .removeBuild: (Control.BuildQuery(build: "a"), empty)
         case .reload: (empty, empty)
+        case .snapshotStore:
+            (
+                empty,
+                StoreSummary(
+                    schemaVersion: 1, imageCount: 1, profileCount: 1, buildCount: 1, jobCount: 1, cardCount: 1,
+                    byteCount: 1)
+            )
         }
     }
 

@@ -42,6 +42,8 @@ struct DoctorTests {
 
     private static let faults: [Fault] = [
         Fault("user_missing", .error, "systemd-sysusers") { $0.missingUsers = ["station-writer"] },
+        Fault("restore_unfinished", .error, "restore --continue") { $0.restoreMarker = "/x.restoring" },
+        Fault("restore_leftovers", .warning, "rm -r /x.unpacking") { $0.restoreLeftovers = ["/x.unpacking"] },
         Fault("udev_rules_missing", .error, "--reinstall") { $0.missingRules = ["/lib/udev/rules.d/59-x.rules"] },
         Fault("udev_rules_overridden", .error, "rm /etc/udev/rules.d/59-x.rules") {
             $0.overriddenRules = ["/etc/udev/rules.d/59-x.rules"]

@@ -117,6 +117,14 @@ private struct Fixture {
             .buildSucceeded(build), .buildFailed(build, StationError("a", "b")), .buildReused(build),
             .slotPreparing(slot, profile: "p", callerUserID: 0),
             .storeProblem(StationError("store_unusable", "the store cannot be opened")),
+            .backupMade(
+                BackupManifest(
+                    stationVersion: "1", hostName: "h", machine: nil, createdAt: 1, wasClockSynchronised: true,
+                    hasBuilders: true,
+                    store: StoreSummary(
+                        schemaVersion: 1, imageCount: 0, profileCount: 0, buildCount: 0, jobCount: 0, cardCount: 0,
+                        byteCount: 0), slotCount: 0, members: []), path: "/b.tar", callerUserID: 0),
+            .stationRestored(RestoreCommit(exchanges: [], hostName: "h", createdAt: 1, callerUserID: 0)),
         ]
     }
 }

@@ -306,6 +306,12 @@ final class FakeStation: StationControl {
     }
 
     func reload(caller: UInt32) async throws { try note("reload") }
+
+    func snapshotStore(into file: Descriptor) async throws -> StoreSummary {
+        try note("snapshot")
+        return StoreSummary(
+            schemaVersion: 1, imageCount: 0, profileCount: 0, buildCount: 0, jobCount: 0, cardCount: 0, byteCount: 0)
+    }
 }
 
 /// Slots and jobs to show.

@@ -10,7 +10,7 @@ struct ControlServerTests {
     /// Parameters with which a method is carried out.
     private static func parameters(_ method: Control.Method) -> String {
         switch method {
-        case .getStatus, .watch, .listImages, .watchDevices, .listCards, .getStatistics, .reload: "{}"
+        case .getStatus, .watch, .listImages, .watchDevices, .listCards, .getStatistics, .reload, .snapshotStore: "{}"
         case .listBuilders, .listBuilds, .pruneBuilders: "{}"
         case .getBuilder, .ensureBuilder: #"{"release":"24.10.2","target":"x86","subtarget":"64"}"#
         case .build: #"{"profileID":"home.ap"}"#
@@ -37,7 +37,7 @@ struct ControlServerTests {
         let call =
             "{\"method\":\"\(qualified(method))\",\"parameters\":\(Self.parameters(method)),\"more\":true}\0"
         let file = try Descriptor(opening: "/dev/null", O_RDONLY)
-        try client.send(call, descriptors: method == .importImage ? [file] : [])
+        try client.send(call, descriptors: [.importImage, .snapshotStore].contains(method) ? [file] : [])
         let reply = try await client.reply()
         let mayCall = caller.privilege.map { $0 >= method.privilege } ?? false
         #expect(reply.error == (mayCall ? nil : "org.varlink.service.PermissionDenied"))

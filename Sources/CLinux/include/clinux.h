@@ -22,6 +22,15 @@ int station_open_beneath(int directory, const char *path, int flags);
 // Makes everything that was written to the file system of a descriptor last. Corresponds to syncfs(2).
 int station_sync_file_system(int fd);
 
+// Gives a file or directory another name: with the one that has it, or only if none has. Corresponds to renameat2(2) with
+// RENAME_EXCHANGE and RENAME_NOREPLACE.
+int station_exchange(const char *path, const char *other);
+int station_rename_new(const char *path, const char *target);
+
+// Where a file has bytes, or none, from an offset on. Corresponds to lseek(2) with SEEK_DATA and SEEK_HOLE.
+off_t station_next_data(int fd, off_t offset);
+off_t station_next_hole(int fd, off_t offset);
+
 // Close-on-exec at both ends. Corresponds to pipe2(2).
 int station_pipe(int ends[2]);
 

@@ -1,10 +1,9 @@
 import Glibc
-import StationLinux
 
 /// A directory with everything below it.
-enum FileTree {
+package enum FileTree {
     /// Deletes it, as far as it goes; links are not followed. Blocks.
-    static func remove(_ path: String) {
+    package static func remove(_ path: String) {
         guard let parent = try? Descriptor(opening: path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) else {
             unlink(path)
             return
@@ -14,7 +13,7 @@ enum FileTree {
     }
 
     /// What its files take on the disk, in bytes; each hard-linked file counts once for each name. Blocks.
-    static func byteCount(_ path: String) -> UInt64 {
+    package static func byteCount(_ path: String) -> UInt64 {
         guard let directory = try? Descriptor(opening: path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) else { return 0 }
         return byteCount(in: directory)
     }

@@ -1,0 +1,249 @@
+/// One member of a tar archive as backups have them: POSIX (pax) headers, files with holes as GNU tar's sparse format 1.0.
+/// Debian's tar reads it; of what tar may write, `read` understands what `bytes` makes and nothing else.
+package struct TarHeader: Equatable, Sendable {
+    package static let blockByteCount = 512
+    /// The longest extended header, in bytes.
+    package static let extensionLimit: UInt64 = 16 * 1024
+
+    package enum Kind: UInt8, Sendable {
+        case file = 0x30
+        case link = 0x32
+        case directory = 0x35
+        /// Belongs to the header that follows.
+        case extended = 0x78
+    }
+
+    package var path: String
+    package var kind: Kind
+    /// Of what follows in the archive, without the padding.
+    package var storedByteCount: UInt64
+    /// Of a file with holes: its whole length. What follows begins with the map of its parts.
+    package var sparseByteCount: UInt64?
+    package var mode: UInt32
+    /// Seconds since 1970.
+    package var modifiedAt: Int64
+    package var linkTarget: String
+    package var owner: String
+
+    package init(
+        path: String, kind: Kind, storedByteCount: UInt64 = 0, sparseByteCount: UInt64? = nil, mode: UInt32,
+        modifiedAt: Int64, linkTarget: String = "", owner: String = "root"
+    ) {
+        self.path = path
+        self.kind = kind
+        self.storedByteCount = storedByteCount
+        self.sparseByteCount = sparseByteCount
+        self.mode = mode
+        self.modifiedAt = modifiedAt
+        self.linkTarget = linkTarget
+        self.owner = owner
+    }
+
+    /// How many bytes fill up the last block behind so many.
+    package static func padding(_ byteCount: UInt64) -> Int { Int((512 - byteCount % 512) % 512) }
+
+    // MARK: Writing
+
+    /// The header, and before it an extended one where the plain one has no room.
+    package var bytes: [UInt8] {
+        var records: [(String, String)] = []
+        if let sparseByteCount {
+            records += [
+                ("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", path),
+                ("GNU.sparse.realsize", "\(sparseByteCount)"),
+            ]
+        } else if path.utf8.count > 100 {
+            records.append(("path", path))
+        }
+        if linkTarget.utf8.count > 100 { records.append(("linkpath", linkTarget)) }
+        if storedByteCount >= 1 << 33 { records.append(("size", "\(storedByteCount)")) }
+        var result: [UInt8] = []
+        if !records.isEmpty {
+            let body = records.flatMap { Self.record($0.0, $0.1) }
+            var head = self
+            (head.kind, head.storedByteCount, head.path, head.linkTarget) = (.extended, UInt64(body.count), "pax", "")
+            result = head.block(name: "PaxHeaders/pax") + body
+            result += [UInt8](repeating: 0, count: Self.padding(UInt64(body.count)))
+        }
+        // A reader that knows no sparse files makes one of this name of it.
+        let name = sparseByteCount != nil ? "GNUSparseFile.0/\(path)" : path
+        return result + block(name: name)
+    }
+
+    /// `LENGTH KEY=VALUE\n`, the length counting its own digits.
+    private static func record(_ key: String, _ value: String) -> [UInt8] {
+        let rest = " \(key)=\(value)\n"
+        var length = rest.utf8.count + 1
+        while "\(length)".utf8.count + rest.utf8.count != length { length += 1 }
+        return Array("\(length)\(rest)".utf8)
+    }
+
+    private func block(name: String) -> [UInt8] {
+        var block = [UInt8](repeating: 0, count: Self.blockByteCount)
+        func put(_ text: String, at offset: Int, limit: Int) {
+            for (index, byte) in text.utf8.prefix(limit).enumerated() { block[offset + index] = byte }
+        }
+        func put(_ number: UInt64, at offset: Int, digits: Int) {
+            let text = String(number, radix: 8)
+            put(
+                String(repeating: "0", count: max(0, digits - text.utf8.count)) + text.suffix(digits), at: offset,
+                limit: digits)
+        }
+        put(name, at: 0, limit: 100)
+        put(UInt64(mode & 0o7777), at: 100, digits: 7)
+        put(0, at: 108, digits: 7)
+        put(0, at: 116, digits: 7)
+        put(storedByteCount < 1 << 33 ? storedByteCount : 0, at: 124, digits: 11)
+        put(UInt64(max(0, min(modifiedAt, 1 << 33 - 1))), at: 136, digits: 11)
+        put("        ", at: 148, limit: 8)
+        block[156] = kind.rawValue
+        put(linkTarget, at: 157, limit: 100)
+        put("ustar\0" + "00", at: 257, limit: 8)
+        put(owner, at: 265, limit: 31)
+        put(owner, at: 297, limit: 31)
+        put(0, at: 329, digits: 7)
+        put(0, at: 337, digits: 7)
+        put(UInt64(block.reduce(0) { $0 + Int($1) }), at: 148, digits: 6)
+        block[154] = 0
+        return block
+    }
+
+    // MARK: Reading
+
+    /// Reads one block. Nil for a block of zeros, which ends an archive.
+    /// - Throws: `backup_member` for what no backup has: devices, hard links, other formats; `backup_damaged`.
+    package init?(block: [UInt8]) throws(StationError) {
+        guard block.contains(where: { $0 != 0 }) else { return nil }
+        func text(_ offset: Int, _ length: Int) -> String {
+            String(decoding: block[offset..<offset + length].prefix { $0 != 0 }, as: UTF8.self)
+        }
+        func number(_ offset: Int, _ length: Int) -> UInt64? {
+            UInt64(text(offset, length).filter { $0 != " " }, radix: 8)
+        }
+        let sum = block.enumerated().reduce(0) { $0 + ((148..<156).contains($1.offset) ? 0x20 : Int($1.element)) }
+        guard block.count == Self.blockByteCount, number(148, 8) == UInt64(sum) else {
+            throw StationError(
+                "backup_damaged", "the archive is damaged: a header has not its checksum",
+                remedy: "take another copy of the backup")
+        }
+        path = text(0, 100)
+        guard Array(block[257..<265]) == Array("ustar\0".utf8) + Array("00".utf8), block[345] == 0 else {
+            throw BackupArea.refusal(path, "is of another kind of tar")
+        }
+        guard let kind = Kind(rawValue: block[156]) else {
+            throw BackupArea.refusal(
+                path, "is neither file, directory nor link, but of type “\(text(156, 1).printable())”")
+        }
+        guard let size = number(124, 12), let mode = number(100, 8), let time = number(136, 12) else {
+            throw BackupArea.refusal(path, "has numbers that are none")
+        }
+        self.kind = kind
+        storedByteCount = size
+        self.mode = UInt32(mode & 0o7777)
+        modifiedAt = Int64(time)
+        linkTarget = text(157, 100)
+        owner = text(265, 31)
+        guard kind == .file || kind == .extended || size == 0 else { throw BackupArea.refusal(path, "has a size") }
+    }
+
+    /// Takes over what an extended header said.
+    /// - Throws: `backup_member` for keys that no backup has.
+    package mutating func apply(extended bytes: [UInt8]) throws(StationError) {
+        var rest = bytes[...]
+        var isSparse = 0
+        while !rest.isEmpty {
+            let digits = rest.prefix { $0 != 0x20 }
+            guard digits.count < 7, let length = Int(String(decoding: digits, as: UTF8.self)),
+                length > digits.count + 2, length <= rest.count, rest[rest.startIndex + length - 1] == 0x0A
+            else { throw BackupArea.refusal(path, "has an extended header that cannot be read") }
+            let record = rest.prefix(length).dropFirst(digits.count + 1).dropLast()
+            rest = rest.dropFirst(length)
+            let key = String(decoding: record.prefix { $0 != 0x3D }, as: UTF8.self)
+            guard let value = String(validating: record.drop { $0 != 0x3D }.dropFirst(), as: UTF8.self) else {
+                throw BackupArea.refusal(path, "has a name that is no text")
+            }
+            switch key {
+            case "path", "GNU.sparse.name": path = value
+            case "linkpath": linkTarget = value
+            case "size" where kind == .file:
+                guard let number = UInt64(value) else { throw BackupArea.refusal(path, "has a size that is none") }
+                storedByteCount = number
+            case "GNU.sparse.realsize" where kind == .file:
+                guard let number = UInt64(value) else { throw BackupArea.refusal(path, "has a size that is none") }
+                sparseByteCount = number
+            case "GNU.sparse.major" where value == "1", "GNU.sparse.minor" where value == "0": isSparse += 1
+            default: throw BackupArea.refusal(path, "has a header “\(key.printable(limit: 60))” that no backup has")
+            }
+        }
+        guard isSparse == (sparseByteCount == nil ? 0 : 2) else {
+            throw BackupArea.refusal(path, "has holes of another format")
+        }
+    }
+}
+
+/// Where a file with holes has bytes, as GNU tar's sparse format 1.0 writes it before them.
+package struct SparseMap: Equatable, Sendable {
+    /// The longest map that is read, in bytes.
+    package static let byteLimit = 64 << 20
+
+    package struct Part: Equatable, Sendable {
+        package var offset: UInt64
+        package var byteCount: UInt64
+        package init(offset: UInt64, byteCount: UInt64) {
+            self.offset = offset
+            self.byteCount = byteCount
+        }
+    }
+
+    package var parts: [Part]
+    package init(parts: [Part]) { self.parts = parts }
+
+    /// Of the bytes that are there.
+    package var byteCount: UInt64 { parts.reduce(0) { $0 + $1.byteCount } }
+
+    /// In whole blocks.
+    package var bytes: [UInt8] {
+        var result = Array("\(parts.count)\n".utf8)
+        for part in parts { result += Array("\(part.offset)\n\(part.byteCount)\n".utf8) }
+        return result + [UInt8](repeating: 0, count: TarHeader.padding(UInt64(result.count)))
+    }
+
+    /// Reads a map: takes blocks as it needs them.
+    /// - Throws: what `next` throws; `backup_member` for one that does not fit the file.
+    package init(of path: String, fileByteCount: UInt64, next: () throws -> [UInt8]) throws {
+        var bytes: [UInt8] = []
+        var position = 0
+        func number() throws -> UInt64 {
+            var digits: [UInt8] = []
+            while true {
+                if position == bytes.count {
+                    guard bytes.count < Self.byteLimit else { throw BackupArea.refusal(path, "has too many holes") }
+                    bytes += try next()
+                }
+                let byte = bytes[position]
+                position += 1
+                if byte == 0x0A { break }
+                digits.append(byte)
+                guard digits.count <= 20 else { break }
+            }
+            guard let value = UInt64(String(decoding: digits, as: UTF8.self)) else {
+                throw BackupArea.refusal(path, "has holes that cannot be read")
+            }
+            return value
+        }
+        var parts: [Part] = []
+        var end: UInt64 = 0
+        let count = try number()
+        guard count <= UInt64(Self.byteLimit) / 4 else { throw BackupArea.refusal(path, "has too many holes") }
+        for _ in 0..<count {
+            let part = Part(offset: try number(), byteCount: try number())
+            let (partEnd, isTooMuch) = part.offset.addingReportingOverflow(part.byteCount)
+            guard !isTooMuch, part.offset >= end, partEnd <= fileByteCount else {
+                throw BackupArea.refusal(path, "has parts that do not fit into it")
+            }
+            end = partEnd
+            parts.append(part)
+        }
+        self.parts = parts
+    }
+}

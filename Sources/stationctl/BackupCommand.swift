@@ -1,0 +1,209 @@
+import Glibc
+import StationCore
+import StationLinux
+
+/// `backup`: the whole state of the station in one file.
+enum BackupCommand {
+    static let all = [
+        Command(
+            "backup", operands: "FILE", count: 1...1, summary: "Writes the station's whole state into one file (root)",
+            details: """
+                Slots, configuration and keys, records, images, builds with their logs, and Image
+                Builders: a tar archive, 0600, as secret as the station. The station works on
+                meanwhile. FILE must not be there; it appears when it is whole.
+                """,
+            options: [
+                .init("--without-builders", "leave the Image Builders out: they can be fetched again"),
+                .init("--dry-run", "only say how much it would be"),
+            ] + StationPlaces.options,
+            examples: ["sudo stationctl backup /media/disk/station-$(date +%F).tar"], run: run)
+    ]
+
+    private struct Reply: Encodable {
+        var file: String
+        /// Of the archive, or what it would be about.
+        var byteCount: UInt64
+        var fileCount: Int
+        var isDryRun: Bool
+        var manifest: BackupSummary
+        var warnings: [String]
+    }
+
+    private static func run(_ context: Context) throws -> ExitCode {
+        let places = try StationPlaces(context, "back up")
+        guard FileName.inode(places.marker) == nil else { throw RestoreCommit.unfinished(places.marker) }
+        let archive = try BackupArchive(context.operands[0])
+        do {
+            let reply = try write(archive, places, context)
+            if reply.isDryRun { archive.abandon() }
+            if context.isJSON { context.console.json(reply) } else { tell(reply, context.console) }
+            return .success
+        } catch {
+            archive.abandon()
+            throw error
+        }
+    }
+
+    private static func write(_ archive: BackupArchive, _ places: StationPlaces, _ context: Context) throws -> Reply {
+        // The records first: what comes into the library after this is not missed by them.
+        let snapshot = try archive.scratchFile()
+        let store = try snapshotStore(into: snapshot, places, context)
+        let withBuilders = !context.arguments.has("--without-builders")
+        let tree = try BackupTree(places, withBuilders: withBuilders, storeByteCount: store.byteCount)
+        var draft = manifest(tree, store, withBuilders)
+        draft.members = draft.members.map { member in
+            var member = member
+            if member.kind == .file {
+                (member.sha256, member.mode, member.modifiedAt) = (SHA256.digest(of: []), 0o777, .max)
+            }
+            return member
+        }
+        let room = tree.storedByteCount + UInt64(try StationJSON.encode(draft).count) + 4096
+        let fileCount = tree.count("")
+        if context.arguments.has("--dry-run") {
+            return Reply(
+                file: context.operands[0], byteCount: room, fileCount: fileCount, isDryRun: true,
+                manifest: BackupSummary(draft), warnings: tree.warnings)
+        }
+        // The snapshot lies there already.
+        try archive.demandRoom(room)
+        if !context.isJSON {
+            context.console.line("backing up \(Quantity.counted(fileCount, "file")), about \(Quantity.bytes(room))")
+        }
+        let (members, warnings) = try pack(tree, draft, snapshot, archive, places, context)
+        let manifest = manifest(tree, store, withBuilders, members)
+        let byteCount = try archive.finish(manifest)
+        JournalSocket.write(
+            .backupMade(manifest, path: context.operands[0], callerUserID: caller), as: "stationctl")
+        return Reply(
+            file: context.operands[0], byteCount: byteCount, fileCount: members.count { $0.kind == .file },
+            isDryRun: false, manifest: BackupSummary(manifest), warnings: warnings)
+    }
+
+    /// Who said `sudo`, else who runs this.
+    static var caller: UInt32 { ChildProcess.environment["SUDO_UID"].flatMap { UInt32($0) } ?? getuid() }
+
+    private static func pack(
+        _ tree: BackupTree, _ draft: BackupManifest, _ snapshot: Descriptor, _ archive: BackupArchive,
+        _ places: StationPlaces, _ context: Context
+    ) throws -> ([BackupManifest.Member], [String]) {
+        let line = ProgressLine(context)
+        var meter = ImportMeter()
+        archive.progress = { done in
+            line.show(meter.progress(.copying, done, max(done, draft.byteCount), now: SystemClock.monotonicSeconds()))
+        }
+        defer { line.clear() }
+        var members: [BackupManifest.Member] = []
+        var gone = 0
+        var warnings = tree.warnings
+        try archive.begin(draft)
+        for member in tree.members {
+            guard member.kind == .file else {
+                members.append(try archive.add(member, nil))
+                continue
+            }
+            let source: Descriptor
+            do {
+                source = member.path == BackupArea.storeMember ? snapshot : try open(member.path, places)
+            } catch {
+                guard error.number == ENOENT else { throw error.asStationError("backup_unreadable") }
+                gone += 1
+                continue
+            }
+            let added = try archive.add(member, source)
+            members.append(added)
+            if member.path.hasSuffix(".img"), let digest = added.sha256, !member.path.contains(digest.hexadecimal) {
+                warnings.append("\(member.path) has rotted on the disk: its bytes are not those of its name")
+            }
+        }
+        if gone > 0 { warnings.append("\(Quantity.counted(gone, "file")) went away meanwhile, and are not in it") }
+        return (members, warnings)
+    }
+
+    /// What other users write there is reached by no link.
+    private static func open(_ member: String, _ places: StationPlaces) throws(SystemError) -> Descriptor {
+        let flags = O_RDONLY | O_NONBLOCK
+        guard member.hasPrefix("state/") else { return try Descriptor(opening: places.path(member), flags) }
+        let state = try Descriptor(opening: places.state, O_RDONLY | O_DIRECTORY)
+        return try Descriptor(beneath: state, String(member.dropFirst("state/".count)), flags)
+    }
+
+    private static func manifest(
+        _ tree: BackupTree, _ store: StoreSummary, _ withBuilders: Bool, _ members: [BackupManifest.Member]? = nil
+    ) -> BackupManifest {
+        let machineID = SmallFile.attribute("/etc/machine-id").flatMap { $0.isEmpty ? nil : $0 }
+        return BackupManifest(
+            stationVersion: ControlInterface.productVersion,
+            hostName: SmallFile.attribute("/proc/sys/kernel/hostname") ?? "",
+            machine: machineID.map { BackupManifest.machineKey(machineID: $0) }, createdAt: SystemClock.wallSeconds(),
+            wasClockSynchronised: SystemClock.isSynchronised(), hasBuilders: withBuilders, store: store,
+            slotCount: tree.count("config/slots.d/", ".slot"), members: members ?? tree.members)
+    }
+
+    /// From the station; where none answers, by its program alone.
+    private static func snapshotStore(
+        into file: Descriptor, _ places: StationPlaces, _ context: Context
+    ) throws(StationError) -> StoreSummary {
+        do {
+            return try context.connect().call(.snapshotStore, descriptors: [file], as: StoreSummary.self)
+        } catch {
+            guard error.code == "station_unreachable" else { throw error }
+            let said = try places.runDaemon(["--snapshot-store", "--state", places.state], descriptors: [file])
+            guard let summary = StationJSON.decode(StoreSummary.self, Array(said.utf8)) else {
+                throw StationError("daemon_failed", "stationd said \(said.printable(limit: 200))")
+            }
+            return summary
+        }
+    }
+
+    private static func tell(_ reply: Reply, _ console: Console) {
+        for line in reply.manifest.lines { console.line(line) }
+        for warning in reply.warnings { console.note("! \(warning.printable(limit: 500))") }
+        console.line(
+            reply.isDryRun
+                ? "\(reply.file.printable()) would take about \(Quantity.bytes(reply.byteCount)); nothing was written"
+                : "\(reply.file.printable()) is whole: \(Quantity.bytes(reply.byteCount)); as secret as the station, for images hold keys"
+        )
+    }
+}
+
+/// What a manifest says besides its members.
+struct BackupSummary: Encodable {
+    var formatVersion: Int
+    var stationVersion: String
+    var hostName: String
+    var machine: SHA256Digest?
+    var createdAt: Double
+    var wasClockSynchronised: Bool
+    var hasBuilders: Bool
+    var store: StoreSummary
+    var slotCount: Int
+    var fileCount: Int
+    var byteCount: UInt64
+
+    init(_ manifest: BackupManifest) {
+        formatVersion = manifest.formatVersion
+        stationVersion = manifest.stationVersion
+        hostName = manifest.hostName
+        machine = manifest.machine
+        createdAt = manifest.createdAt
+        wasClockSynchronised = manifest.wasClockSynchronised
+        hasBuilders = manifest.hasBuilders
+        store = manifest.store
+        slotCount = manifest.slotCount
+        fileCount = manifest.members.count { $0.kind == .file }
+        byteCount = manifest.byteCount
+    }
+
+    var lines: [String] {
+        let clock = wasClockSynchronised ? "" : " by a clock that was not set"
+        return [
+            "of \(hostName.printable(limit: 80)), \(LocalTime.minute(createdAt))\(clock), station \(stationVersion.printable(limit: 40))",
+            "\(Quantity.counted(slotCount, "slot")), \(Quantity.counted(store.imageCount, "image")), "
+                + "\(Quantity.counted(store.profileCount, "profile")), \(Quantity.counted(store.buildCount, "build")), "
+                + "\(Quantity.counted(store.jobCount, "job")), \(Quantity.counted(store.cardCount, "card"))"
+                + (hasBuilders ? "" : "; no Image Builders"),
+            "\(Quantity.counted(fileCount, "file")), \(Quantity.bytes(byteCount))",
+        ]
+    }
+}

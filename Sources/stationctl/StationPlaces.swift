@@ -1,0 +1,88 @@
+import Glibc
+import StationCore
+import StationLinux
+
+/// Where a station's state is, whose its files are, and its daemon's program: for `backup` and `restore`.
+struct StationPlaces {
+    static let options: [CommandSyntax.Option] = [
+        .init("--config", value: "DIR", "where station.conf and slots.d are (\(ConfigurationFiles.directory))"),
+        .init("--state", value: "DIR", "where records, images and builds are (\(installedState))"),
+        .init("--programs", value: "DIR", "where stationd is (\(installedPrograms))"),
+    ]
+
+    private static let installedState = "/var/lib/flashing-station"
+    private static let installedPrograms = "/usr/lib/flashing-station"
+
+    let config: String
+    let state: String
+    private let programs: String
+
+    /// - Throws: `permission_denied` unless root asks, or the station is one of a practice.
+    init(_ context: Context, _ what: String) throws(StationError) {
+        func path(_ option: String, _ usual: String) -> String {
+            let path = context.arguments.value(option) ?? usual
+            return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+        }
+        config = path("--config", ConfigurationFiles.directory)
+        state = path("--state", Self.installedState)
+        programs = path("--programs", Self.installedPrograms)
+        guard !isInstalled || geteuid() == 0 else {
+            throw StationError("permission_denied", "only root may \(what) the station", remedy: "run it with sudo")
+        }
+    }
+
+    /// Those of the package, not those of a practice station.
+    var isInstalled: Bool { config == ConfigurationFiles.directory || state == Self.installedState }
+
+    /// Whether units are to be stopped and started.
+    var hasUnits: Bool { isInstalled && (try? FileStatus(of: "/run/systemd/system")) != nil }
+
+    /// The file that says that a restore is exchanging directories.
+    var marker: String { state + RestoreCommit.markerSuffix }
+    var database: String { "\(state)/store/station.db" }
+
+    /// A path of a member of a backup, below other roots than its own.
+    func path(_ member: String, config: String? = nil, state: String? = nil) -> String {
+        for (root, directory) in [("config", config ?? self.config), ("state", state ?? self.state)] {
+            if member == root { return directory }
+            if member.hasPrefix(root + "/") { return directory + member.dropFirst(root.count) }
+        }
+        return member
+    }
+
+    /// - Throws: `user_missing`.
+    func owner(_ owner: BackupArea.Owner) throws(StationError) -> (userID: UInt32, groupID: UInt32) {
+        guard isInstalled else { return (geteuid(), getegid()) }
+        guard let user = UserDatabase.userID(named: owner.rawValue),
+            let group = UserDatabase.groupID(named: owner.rawValue)
+        else {
+            throw StationError(
+                "user_missing", "there is no user and group \(owner.rawValue) on this host",
+                remedy: "install the package flashing-station first")
+        }
+        return (user, group)
+    }
+
+    /// Runs the daemon's program for a moment, as the daemon's user where that is another.
+    /// - Returns: what it printed.
+    /// - Throws: what it says; `daemon_failed`.
+    func runDaemon(_ arguments: [String], descriptors: [Descriptor] = []) throws(StationError) -> String {
+        let program = "\(programs)/stationd"
+        var words = [program] + arguments
+        if isInstalled {
+            words =
+                ["/usr/bin/setpriv", "--reuid=station", "--regid=station", "--clear-groups", "--no-new-privs", "--"]
+                + words
+        }
+        do {
+            let (text, exit) = try ChildProcess.output(of: words[0], Array(words.dropFirst()), descriptors: descriptors)
+            if exit == .code(0) { return text }
+            if let error = StationJSON.decode(StationError.self, Array(text.utf8)) { throw error }
+            throw StationError("daemon_failed", "\(program) failed: \(text.trimmed.printable(limit: 400))")
+        } catch let error as SystemError {
+            throw error.asStationError("daemon_failed", remedy: "is the package flashing-station installed whole?")
+        } catch let error as StationError {
+            throw error
+        } catch { throw StationError("daemon_failed", "\(error)") }
+    }
+}
