@@ -1,7 +1,8 @@
 """Fixtures of the tests that need a whole machine. There is no skipping here: what cannot run, fails and says why.
 
-    /usr/bin/python3 -m pytest Tests/ApplianceTests
+    /usr/bin/python3 -m pytest Tests/ApplianceTests [--all]
 
+Tests that are marked nightly run with --all, and when they are named: by a file, a test, -k or -m.
 $FLASHING_STATION_CACHE holds the guest between runs, $FLASHING_STATION_ARTIFACTS gets the logs of what failed.
 """
 import json
@@ -24,6 +25,37 @@ import machine as bench  # noqa: E402 (the path must be set first)
 
 #: Every machine that is on, so that a failed test can save the logs of all of them.
 running = []
+#: How many tests this run has left to `--all`.
+left = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run the tests that are marked nightly, too")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "nightly: a variation that runs with --all, or when it is named")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.option.all or config.option.keyword or config.option.markexpr:
+        return
+    named = [argument.partition("::") for argument in config.args]
+
+    def is_named(item):
+        return any(pathlib.Path(path).is_file() and item.path == pathlib.Path(path).resolve()
+                   and (not test or item.nodeid.partition("::")[2].startswith(test)) for path, _, test in named)
+
+    nightly = [item for item in items if item.get_closest_marker("nightly") and not is_named(item)]
+    config.stash[left] = len(nightly)
+    if nightly:
+        items[:] = [item for item in items if item not in nightly]
+        config.hook.pytest_deselected(items=nightly)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if count := config.stash.get(left, 0):
+        terminalreporter.write_line(f"NOT RUN: {count} nightly tests; packaging/test --all runs them", bold=True, yellow=True)
 
 
 @pytest.fixture(scope="session")
