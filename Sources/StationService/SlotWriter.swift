@@ -113,7 +113,8 @@ package final class SlotWriter: Sendable {
                 do {
                     return try LocalSocket.connect(to: "\(directory)/\(slot)", .messages)
                 } catch {
-                    guard [ENOENT, ECONNREFUSED].contains(error.number), SystemClock.monotonicSeconds() < deadline
+                    // EACCES: systemd has made it and not yet given it to this user.
+                    guard [ENOENT, ECONNREFUSED, EACCES].contains(error.number), SystemClock.monotonicSeconds() < deadline
                     else {
                         throw error
                     }
