@@ -80,6 +80,39 @@ def test_readers_of_every_kind_flash_their_cards_at_one_time(station, machine, k
         assert begins_with(card, images["image-a" if name == "slot1" else "image-b"]), name
 
 
+@pytest.mark.nightly
+def test_readers_that_swap_their_ports_are_refused_unless_they_are_equal(station, machine, new_card, images):
+    station.declare({"stick": (place(4), "46f4:0003 luns 1"), "pair": (place(5), "46f4:0001 luns 2")})
+    station.ctl("assign", "stick", "pair", "--image", "image-b")
+    # Three readers, each in the place of another: another product, two logical units for one, one for two.
+    cards = {name: new_card(32) for name in ("slot1", "stick", "pair", "second")}
+    readers = [machine.usb_insert(1, cards["slot1"], kind="uas"),
+               machine.usb_insert(5, cards["pair"]),
+               machine.usb_insert_many(4, [cards["stick"], cards["second"]])]
+    for reader in readers:
+        reader.wait_disks()
+    slots = station.watch(lambda slots: all(slots[name]["state"] not in ("absent", "running") for name in
+                                            ("slot1", "stick", "pair")) and slots, what="all to be judged")
+    assert {name: (slots[name]["state"], slots[name]["reason"]) for name in ("slot1", "stick", "pair")} == dict.fromkeys(
+        ("slot1", "stick", "pair"), ("refused", "reader_changed"))
+    for reader in readers:
+        machine.usb_remove(reader)
+    for number, card in enumerate(cards.values()):
+        content = card.read_bytes()
+        assert content.rstrip(b"\0") == f"card {number}\n".encode(), card
+    # Equal readers, serial number and all, are what is in the place: its image is written, whichever comes.
+    for ports in ((1, 2), (2, 1)):
+        pair = {port: new_card(32) for port in ports}
+        readers = [machine.usb_insert(port, card, serial="the-same") for port, card in pair.items()]
+        for name in ("slot1", "slot2"):
+            assert verdict(station.wait_verdict(name)) == "passed"
+        for reader in readers:
+            machine.usb_remove(reader)
+        station.watch(lambda slots: all(slots[name]["state"] == "absent" for name in ("slot1", "slot2")), what="both gone")
+        assert begins_with(pair[1], images["image-a"]) and begins_with(pair[2], images["image-b"])
+    station.undeclare("stick", "pair")
+
+
 def test_an_sd_host_is_learnt_and_its_next_card_is_flashed_and_nobody_elses(station, machine, new_card, images):
     first, second = new_card(32), new_card(64)
     learning = machine.start("stationctl slot learn sd --yes 2>&1")
