@@ -167,7 +167,7 @@ package actor Station {
             for runner in runners.values { group.addTask { await runner.stop() } }
         }
         // What is not on record by now is found as interrupted at the next start; the journal has told the verdict.
-        try? await store.writeOverdue()
+        await store.settle()
         await lights?.end()
         statusSubscribers.values.forEach { $0.finish() }
         deviceSubscribers.values.forEach { $0.finish() }

@@ -1,4 +1,4 @@
-package import StationCore
+import StationCore
 import Synchronization
 
 /// How a job ended, on its way into the store.
@@ -43,12 +43,15 @@ extension Store {
     /// How long after a failure the file is tried again.
     private static let retrySeconds = 5.0
 
-    /// Writes what the file would not take before, as far as it takes it now.
-    package func writeOverdue() async throws(StationError) {
-        try await perform { try self.writeOverdue($0) }
+    /// Before the end: writes what is overdue, and takes the log into the file, so that nothing hangs on the log any more.
+    func settle() async {
+        try? await perform { database in
+            try self.writeOverdue(database)
+            _ = try database.query("PRAGMA wal_checkpoint(TRUNCATE)")
+        }
     }
 
-    /// The same, on the store's queue.
+    /// Writes what the file would not take before, as far as it takes it now; on the store's queue.
     func writeOverdue(_ database: StoreDatabase) throws {
         while let end = overdue.withLock({ $0.first }) {
             do {

@@ -61,10 +61,10 @@ struct StoreJobTests {
         #expect(
             try await store.history(Control.HistoryQuery()).map(\.report?.verdict) == [.failed(.readError), .passed])
         #expect(try bench.pullThePlug().open().interruptedJobCount == 2, "nothing is on record yet")
-        #expect(await storeFailure { try await store.writeOverdue() }?.code == "storage_full")
+        #expect(await storeFailure { try await store.perform { try store.writeOverdue($0) } }?.code == "storage_full")
         try await store.perform { try $0.execute("PRAGMA max_page_count = \(limit + 100)") }
         // By itself, sooner or later; here at once.
-        try await store.writeOverdue()
+        try await store.perform { try store.writeOverdue($0) }
         let late = try bench.pullThePlug().open()
         #expect(late.interruptedJobCount == 0)
         #expect(
