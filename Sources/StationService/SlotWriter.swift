@@ -114,10 +114,8 @@ package final class SlotWriter: Sendable {
                     return try LocalSocket.connect(to: "\(directory)/\(slot)", .messages)
                 } catch {
                     // EACCES: systemd has made it and not yet given it to this user.
-                    guard [ENOENT, ECONNREFUSED, EACCES].contains(error.number), SystemClock.monotonicSeconds() < deadline
-                    else {
-                        throw error
-                    }
+                    let isOnItsWay = [ENOENT, ECONNREFUSED, EACCES].contains(error.number)
+                    guard isOnItsWay, SystemClock.monotonicSeconds() < deadline else { throw error }
                     usleep(20_000)
                 }
             }
