@@ -41,14 +41,14 @@ def test_a_clock_set_back_by_years_spoils_no_duration_no_order_and_no_estimate(s
     began = station.now()
     machine.run(["python3", "-c", KEEP])
     watching = machine.start("exec stationctl watch --json")
-    reader = machine.usb_insert(1, new_card(32), throttle_bps=2_000_000)
+    reader = machine.usb_insert(1, new_card(12), throttle_bps=1_000_000)
     station.wait_phase("slot1", "writing")
     machine.run("date -s '2011-11-11 11:11:11'")
     machine.usb_throttle(reader, None)
     assert verdict(station.wait_verdict("slot1")) == "passed"
     # Between two jobs, once more.
     machine.run("date -s '2001-01-01 01:01:01'")
-    machine.usb_insert(2, new_card(32))
+    machine.usb_insert(2, new_card(12))
     assert verdict(station.wait_verdict("slot2")) == "passed"
     watching.stop()
     seen = [json.loads(line) for line in watching.stdout.splitlines() if '"slots"' in line]

@@ -101,7 +101,7 @@ def test_a_socket_that_systemd_has_made_and_not_yet_given_away_is_waited_for(sta
     path = "/run/flashing-station/writer/slot1"
     machine.run(f"systemctl start station-writer@slot1.socket && chown root:root {path}")
     began = station.now()
-    machine.usb_insert(1, new_card(32))
+    machine.usb_insert(1, new_card(12))
     station.wait_state("slot1", "running")
     machine.run(f"sleep 2; chown station:station {path}")
     assert verdict(station.wait_verdict("slot1")) == "passed"
