@@ -73,6 +73,7 @@ def test_a_host_that_goes_down_stops_the_daemon_before_its_writers(station, mach
         assert "stationd.service" in machine.run(f"systemctl show -P Before {unit}").stdout.split(), unit
 
 
+@pytest.mark.nightly
 def test_removal_leaves_configuration_and_images_and_another_installation_finds_them(station, machine, new_card):
     # Cards that are in are everybody's again meanwhile, on both buses.
     station.declare({"sd": (MMC, "mmc")})

@@ -260,6 +260,7 @@ def test_only_what_a_slot_names_is_the_daemons_and_nobody_elses(station, machine
     assert lights.trigger(led) == "none" and lights.attribute(led, "brightness") == "0"
 
 
+@pytest.mark.nightly
 def test_lights_go_dark_with_the_daemon_and_tell_the_truth_when_it_is_back(
         station, machine, new_card, keyboard, lights, declare):
     passed, waiting = keyboard["capslock"], keyboard["scrolllock"]
