@@ -108,20 +108,18 @@ def dirty_cards(machine, tmp_path):
 
 @pytest.mark.nightly
 def test_nobody_who_assembles_disks_claims_a_card_in_a_slot_and_all_do_elsewhere(
-        station, machine, dirty_cards, new_card, automounter, multipath, images):
-    # Elsewhere they are claimed on sight, which shows that the others could have been: whoever comes first takes the dirty one,
-    # and of a blank one nobody but multipathd wants anything.
-    strays = [machine.usb_insert(5, dirty_cards["stray"]), machine.usb_insert(6, new_card(12))]
-    dirty, blank = (stray.wait_disk() for stray in strays)
-    bench.wait_until(lambda: {dirty, blank} <= maps(machine), 90, "the stray cards to be claimed", interval=0.5)
-    print(machine.run(f"lsblk -o NAME,TYPE /dev/{dirty} /dev/{blank}").stdout)
-    assert "mpath" in machine.run(f"lsblk -nro TYPE /dev/{blank}").stdout.split()
+        station, machine, dirty_cards, automounter, multipath, images):
+    # Elsewhere it is claimed on sight, which shows that the others could have been: by md and LVM. multipathd is awake, and did
+    # not want a reader of this machine's so far: of it this test shows only that it does no harm.
+    dirty = machine.usb_insert(5, dirty_cards["stray"]).wait_disk()
+    bench.wait_until(lambda: dirty in maps(machine), 90, "the stray card to be claimed", interval=0.5)
+    print(machine.run(f"lsblk -o NAME,TYPE /dev/{dirty}").stdout)
     # Two equal readers, serial number and all: two ways to one disk, to whom looks at names.
     readers = [machine.usb_insert(port, dirty_cards[name], serial="the-same") for port, name in ((1, "one"), (2, "two"))]
     for name in ("slot1", "slot2"):
         assert verdict(station.wait_verdict(name, timeout=300)) == "passed", name
     machine.run("udevadm settle")
-    assert maps(machine) == {dirty, blank}
+    assert maps(machine) == {dirty}
     for reader in readers:
         machine.usb_remove(reader)
     assert begins_with(dirty_cards["one"], images["image-a"]) and begins_with(dirty_cards["two"], images["image-b"])
