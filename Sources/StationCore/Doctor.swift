@@ -32,11 +32,35 @@ package struct HostFacts: Sendable {
         package var loadState: String
         package var activeState: String
         package var fileState: String
-        package init(name: String, loadState: String, activeState: String, fileState: String) {
+        /// Why it did not start, where it said so.
+        package var problem: StationError?
+        package init(
+            name: String, loadState: String, activeState: String, fileState: String, statusText: String = ""
+        ) {
             self.name = name
             self.loadState = loadState
             self.activeState = activeState
             self.fileState = fileState
+            problem = Self.problem(statusText)
+        }
+
+        private static let mark = "did not start: "
+
+        /// What a daemon that does not start leaves with systemd.
+        package static func statusText(_ error: StationError) -> String {
+            "\(mark)\(error.code): \(error.description.split(separator: "\n").joined(separator: " "))"
+        }
+
+        private static func problem(_ statusText: String) -> StationError? {
+            guard statusText.hasPrefix(mark) else { return nil }
+            let words = statusText.dropFirst(mark.count).split(separator: ":", maxSplits: 1)
+            guard words.count == 2 else { return nil }
+            let parts = words[1].dropFirst().split(separator: " — ")
+            guard let remedy = parts.last, parts.count > 1 else {
+                return StationError(String(words[0]), String(words[1].dropFirst()))
+            }
+            return StationError(
+                String(words[0]), parts.dropLast().joined(separator: " — "), remedy: String(remedy))
         }
     }
 
@@ -228,6 +252,15 @@ package enum Doctor {
                     Finding(
                         .error, "unit_missing", "\(unit.name) is \(unit.loadState)", effect,
                         mend: "sudo apt install --reinstall flashing-station"))
+            } else if let problem = unit.problem, ["failed", "activating"].contains(unit.activeState),
+                problem.code != host.configurationProblem?.code
+            {
+                // systemd may still be trying.
+                let start = "sudo systemctl reset-failed \(unit.name) && sudo systemctl start \(unit.name)"
+                found.append(
+                    Finding(
+                        .error, problem.code, "\(unit.name) does not start: \(problem.message)", effect,
+                        mend: problem.remedy.isEmpty ? start : "\(problem.remedy), then: \(start)"))
             } else if unit.activeState == "failed" {
                 found.append(
                     Finding(

@@ -56,6 +56,7 @@ package enum Reason: String, Codable, Sendable, CaseIterable {
     case imageMissing = "image_missing"
     case writerLost = "writer_lost"
     case writerUnreachable = "writer_unreachable"
+    case storageFull = "storage_full"
     case internalError = "internal_error"
 
     /// One sentence for a person.
@@ -165,6 +166,11 @@ package enum Reason: String, Codable, Sendable, CaseIterable {
             (
                 "the slot's writer could not be started",
                 "systemctl status station-writer@NAME.socket station-writer@NAME"
+            )
+        case .storageFull:
+            (
+                "the station's disk is full, and no job begins that cannot be recorded",
+                "make room (df -h), insert it again"
             )
         case .internalError: ("something went wrong inside the station", "see journalctl STATION_SLOT=NAME")
         }

@@ -1,5 +1,6 @@
 import CSystemd
 @preconcurrency package import Dispatch
+package import StationCore
 import StationLinux
 
 /// What stationd tells systemd of itself (`sd_notify(3)`); without systemd nothing happens.
@@ -16,6 +17,9 @@ package final class ServiceManager: Sendable {
     package func reloading() {
         notify("RELOADING=1\nMONOTONIC_USEC=\(UInt64(SystemClock.monotonicSeconds() * 1e6))")
     }
+
+    /// Why the station does not come up. systemd keeps it while the unit has failed, for `systemctl status` and for `doctor`.
+    package func didNotStart(_ error: StationError) { notify("STATUS=\(HostFacts.Unit.statusText(error))") }
 
     /// The station is going down.
     package func stopping() { notify("STOPPING=1\nSTATUS=stopping") }

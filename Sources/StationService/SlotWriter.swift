@@ -113,10 +113,9 @@ package final class SlotWriter: Sendable {
                 do {
                     return try LocalSocket.connect(to: "\(directory)/\(slot)", .messages)
                 } catch {
-                    guard [ENOENT, ECONNREFUSED].contains(error.number), SystemClock.monotonicSeconds() < deadline
-                    else {
-                        throw error
-                    }
+                    // EACCES: systemd has made it and not yet given it to this user.
+                    let isOnItsWay = [ENOENT, ECONNREFUSED, EACCES].contains(error.number)
+                    guard isOnItsWay, SystemClock.monotonicSeconds() < deadline else { throw error }
                     usleep(20_000)
                 }
             }

@@ -166,6 +166,8 @@ package actor Station {
         await withTaskGroup(of: Void.self) { group in
             for runner in runners.values { group.addTask { await runner.stop() } }
         }
+        // What is not on record by now is found as interrupted at the next start; the journal has told the verdict.
+        await store.settle()
         await lights?.end()
         statusSubscribers.values.forEach { $0.finish() }
         deviceSubscribers.values.forEach { $0.finish() }

@@ -2,6 +2,7 @@
 import FoundationEssentials
 package import StationCore
 import StationLinux
+import Synchronization
 
 /// The time by the wall clock, and whether it could be believed.
 package struct WallTime: Equatable, Sendable {
@@ -38,6 +39,8 @@ package final class Store: Sendable {
 
     let bootID: String
     let clock: @Sendable () -> WallTime
+    /// Verdicts that the file would not take, the oldest first.
+    let overdue = Mutex<[JobEnd]>([])
     private let file: StoreFile
     private let queue = DispatchQueue(label: "station.store")
 
@@ -78,6 +81,14 @@ package final class Store: Sendable {
             queue.async { continuation.resume(returning: Self.result { try body(database) }) }
         }
         return try result.get()
+    }
+
+    /// Runs a body on the store's queue after a while, unless the store has gone by then.
+    func perform(after seconds: Double, _ body: @escaping @Sendable (Store, StoreDatabase) -> Void) {
+        queue.asyncAfter(deadline: .now() + seconds) { [weak self] in
+            guard let self else { return }
+            body(self, file.database)
+        }
     }
 
     private static func result<Value>(_ body: () throws -> Value) -> Result<Value, StationError> {

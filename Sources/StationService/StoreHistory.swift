@@ -7,7 +7,7 @@ extension Store {
         let statement = try HistoryStatement(query)
         return try await perform { database in
             try database.query(statement.text, statement.parameters).map { row throws(StationError) in
-                try JobRecord(row)
+                self.withOverdue(try JobRecord(row))
             }
         }
     }

@@ -37,6 +37,8 @@ extension Store {
     }
 
     /// Writes down how a job ended, and what that says of its card. The first verdict stands.
+    ///
+    /// What the file does not take, because it is full or its disk fails, is kept and tried again, until it is on record.
     /// - Parameter failuresInARow: those of the slot, with this one; nil leaves them as they are.
     /// - Returns: what is remembered of the card now; nil for a card that nothing is known of.
     /// - Throws: `job_unknown`; `job_ended` when it has a verdict already.
@@ -44,27 +46,15 @@ extension Store {
     package func endJob(
         _ id: JobID, _ report: JobReport, failuresInARow: Int? = nil
     ) async throws(StationError) -> CardRecord? {
-        let time = clock()
+        let end = JobEnd(id: id, report: report, failuresInARow: failuresInARow, time: clock())
         return try await perform { database in
-            try database.transaction {
-                let isCounted = report.verdict == .passed || report.verdict.countsAgainstSlot
-                let ended = try database.query(
-                    """
-                    UPDATE jobs SET ended_at = ?, verdict = ?, reason = ?, report = ?, head_sha256 = ?,
-                        bytes_per_second = ?, is_counted = CASE is_dry_run WHEN 0 THEN ? ELSE 0 END
-                    WHERE id = ? AND verdict IS NULL RETURNING *
-                    """,
-                    [
-                        .real(time.seconds), .text(report.verdict.word), .text(report.verdict.reason?.rawValue),
-                        .text(try StoreJSON.text(report)), .text(report.headSHA256?.hexadecimal),
-                        SlotStatistics.bytesPerSecond(report).map { .real($0) } ?? .null, .flag(isCounted),
-                        .text(id.text),
-                    ])
-                guard let row = ended.first else { throw try Self.notUnderWay(id, in: database) }
-                if let failuresInARow {
-                    try Self.saveStreak(failuresInARow, of: try row.text("slot"), in: database)
-                }
-                return try Self.noteCard(of: row, report, at: time, in: database)
+            do {
+                // In their order: the streak of a slot is that of its last job.
+                try self.writeOverdue(database)
+                return try end.write(database)
+            } catch let error as StationError where !JobEnd.isFinal(error) {
+                self.keep(end)
+                throw error
             }
         }
     }
@@ -133,7 +123,7 @@ extension Store {
         return rows.compactMap { try? JobRecord($0) }.sorted { $0.sequence < $1.sequence }
     }
 
-    private static func notUnderWay(_ id: JobID, in database: StoreDatabase) throws(StationError) -> StationError {
+    static func notUnderWay(_ id: JobID, in database: StoreDatabase) throws(StationError) -> StationError {
         guard let row = try database.query("SELECT verdict FROM jobs WHERE id = ?", [.text(id.text)]).first else {
             return StationError("job_unknown", "the store has no job \(id)")
         }

@@ -189,7 +189,7 @@ enum StoreSchema {
         guard application == applicationID else {
             throw StationError(
                 "store_foreign", "\(path.printable()) is a database of another program",
-                remedy: "move it away, or name another file")
+                remedy: moveAway(path))
         }
         guard try !database.query("SELECT 1 FROM sqlite_schema WHERE name = 'migrations'").isEmpty else {
             throw StationError("store_corrupt", "\(path.printable()) has lost its table of migrations")
@@ -203,9 +203,16 @@ enum StoreSchema {
                     "store_from_future",
                     "\(path.printable()) has the form “\(number) \(name.printable(limit: 40))”, which this version of the "
                         + "station does not know: it was written by a newer one",
-                    remedy: "install that version again, or move the file away to begin with an empty store")
+                    remedy: "install that version again; or, to begin with an empty store, \(moveAway(path))")
             }
         }
         return rows.count
+    }
+
+    /// With all that is beside the file: a fresh one beside an old log is not fresh.
+    private static func moveAway(_ path: String) -> String {
+        let directory = path.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/")
+        guard !directory.isEmpty else { return "move it and its log away" }
+        return "sudo mv \(directory.printable()) \(directory.printable()).kept"
     }
 }

@@ -90,7 +90,7 @@ struct HostExamination {
 
     private func units(_ slots: [SlotDeclaration]) -> [HostFacts.Unit] {
         let names = ["stationd.service", "station-library.socket"] + slots.map { "station-writer@\($0.name).socket" }
-        let words = ["show", "--property=Id,LoadState,ActiveState,UnitFileState"] + names
+        let words = ["show", "--property=Id,LoadState,ActiveState,UnitFileState,StatusText"] + names
         guard let said = try? ChildProcess.output(of: "/usr/bin/systemctl", words).text else { return [] }
         return said.split(separator: "\n\n").compactMap { block in
             var values: [Substring: Substring] = [:]
@@ -101,7 +101,8 @@ struct HostExamination {
             guard let name = values["Id"] else { return nil }
             return HostFacts.Unit(
                 name: String(name), loadState: String(values["LoadState"] ?? ""),
-                activeState: String(values["ActiveState"] ?? ""), fileState: String(values["UnitFileState"] ?? ""))
+                activeState: String(values["ActiveState"] ?? ""), fileState: String(values["UnitFileState"] ?? ""),
+                statusText: String(values["StatusText"] ?? ""))
         }
     }
 

@@ -51,7 +51,9 @@ enum Daemon {
             return try serve(setup, socketPath: arguments.value("--socket") ?? Control.socketPath)
         } catch {
             complain(error)
-            return error.code == "usage" ? 2 : 1
+            if error.code == "usage" { return 2 }
+            ServiceManager().didNotStart(error)
+            return 1
         }
     }
 
@@ -147,7 +149,9 @@ enum Daemon {
                 await server.start()
                 try await station.start()
             } catch {
-                complain(error as? StationError ?? StationError("internal_error", "\(error)"))
+                let error = error as? StationError ?? StationError("internal_error", "\(error)")
+                complain(error)
+                ServiceManager().didNotStart(error)
                 exit(1)
             }
         }

@@ -1,7 +1,8 @@
 """Fixtures of the tests that need a whole machine. There is no skipping here: what cannot run, fails and says why.
 
-    /usr/bin/python3 -m pytest Tests/ApplianceTests
+    /usr/bin/python3 -m pytest Tests/ApplianceTests [--all]
 
+Tests that are marked nightly run with --all, and when they are named: by a file, a test, -k or -m.
 $FLASHING_STATION_CACHE holds the guest between runs, $FLASHING_STATION_ARTIFACTS gets the logs of what failed.
 """
 import json
@@ -9,10 +10,10 @@ import os
 import pathlib
 import random
 import shlex
-import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -24,6 +25,37 @@ import machine as bench  # noqa: E402 (the path must be set first)
 
 #: Every machine that is on, so that a failed test can save the logs of all of them.
 running = []
+#: How many tests this run has left to `--all`.
+left = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="run the tests that are marked nightly, too")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "nightly: a variation that runs with --all, or when it is named")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.option.all or config.option.keyword or config.option.markexpr:
+        return
+    named = [argument.partition("::") for argument in config.args]
+
+    def is_named(item):
+        return any(pathlib.Path(path).is_file() and item.path == pathlib.Path(path).resolve()
+                   and (not test or item.nodeid.partition("::")[2].startswith(test)) for path, _, test in named)
+
+    nightly = [item for item in items if item.get_closest_marker("nightly") and not is_named(item)]
+    config.stash[left] = len(nightly)
+    if nightly:
+        items[:] = [item for item in items if item not in nightly]
+        config.hook.pytest_deselected(items=nightly)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if count := config.stash.get(left, 0):
+        terminalreporter.write_line(f"NOT RUN: {count} nightly tests; packaging/test --all runs them", bold=True, yellow=True)
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +131,12 @@ def install_station(machine, share):
         (there / "bin").mkdir(parents=True)
         package, = [os.environ["STATION_PACKAGE"]] if "STATION_PACKAGE" in os.environ else ROOT.glob(
             ".build/flashing-station_*.deb")
-        shutil.copy(package, there / "flashing-station.deb")
+        # The same package, but not packed: an emulated processor takes longer to unpack it than to install it.
+        with tempfile.TemporaryDirectory() as work:
+            tree = f"{work}/package"
+            subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
+            subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, there / "flashing-station.deb"],
+                           check=True, stdout=subprocess.DEVNULL)
         # Debug symbols would only have to go through the machine's slow disk.
         name = "station-writer-unguarded"
         subprocess.run(["strip", "-o", there / "bin" / name, programs / name], check=True)
@@ -204,8 +241,8 @@ class Station:
         self.watch(lambda slots: all(slots[name]["state"] in ("absent", "empty") for name in SLOTS), 30,
                    "all slots to have no card")
 
-    def declare(self, slots, options="MinimumSize=16M"):
-        """Writes slot files as root does: {name: (place, reader)}. Small cards are quick cards."""
+    def declare(self, slots, options="MinimumSize=10M"):
+        """Writes slot files as root does: {name: (place, reader)}. Most of a job is the card, not the image: small cards are quick."""
         if not slots:
             return
         for name, (where, reader) in slots.items():

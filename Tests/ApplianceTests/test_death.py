@@ -1,6 +1,7 @@
 """Daemon or writer dies, or is stopped, in the midst of a job; and all that must not begin a second one."""
 
 import machine as bench
+import pytest
 from conftest import begins_with, verdict
 
 INTERRUPTED = "462b4f7489684e5bb8e9ff92172d5692"
@@ -30,7 +31,7 @@ def last_sequence(station):
 
 def test_a_daemon_that_is_killed_takes_its_writer_with_it_and_does_the_card_again(station, machine, new_card, images):
     since = last_sequence(station)
-    card = new_card(32)
+    card = new_card(12)
     reader = machine.usb_insert(1, card, throttle_bps=2_000_000)
     station.wait_phase("slot1", "writing")
     assert len(writer_pids(machine, "slot1")) == 1
@@ -54,25 +55,26 @@ def test_a_daemon_that_is_killed_takes_its_writer_with_it_and_does_the_card_agai
     assert begins_with(card, images["image-a"])
 
 
+@pytest.mark.nightly
 def test_a_writer_that_is_killed_fails_its_card_at_once_and_the_next_card_passes(station, machine, new_card):
     since = last_sequence(station)
-    reader = machine.usb_insert(1, new_card(32), throttle_bps=2_000_000)
+    reader = machine.usb_insert(1, new_card(12), throttle_bps=2_000_000)
     station.wait_phase("slot1", "writing")
     machine.run("systemctl kill --signal=KILL station-writer@slot1.service")
     slot = station.wait_state("slot1", "failed", timeout=5)
     assert verdict(slot["job"]["report"]) == "failed writer_lost"
     machine.usb_remove(reader)
     station.wait_state("slot1", "absent")
-    machine.usb_insert(1, new_card(32))
+    machine.usb_insert(1, new_card(12))
     station.wait_state("slot1", "passed")
     assert [verdict(job["report"]) for job in jobs_of(station, "slot1", since)] == ["failed writer_lost", "passed"]
 
 
 def test_a_stopped_station_stays_stopped_and_does_the_interrupted_card_again_when_started(station, machine, new_card):
     since = last_sequence(station)
-    machine.usb_insert(2, new_card(32))
+    machine.usb_insert(2, new_card(12))
     assert verdict(station.wait_verdict("slot2")) == "passed"
-    reader = machine.usb_insert(1, new_card(32), throttle_bps=2_000_000)
+    reader = machine.usb_insert(1, new_card(12), throttle_bps=2_000_000)
     station.wait_phase("slot1", "writing")
     seconds = float(machine.run("""
         read a rest < /proc/uptime; systemctl stop stationd.service; read b rest < /proc/uptime
@@ -92,19 +94,19 @@ def test_a_stopped_station_stays_stopped_and_does_the_interrupted_card_again_whe
 
 def test_nothing_that_happens_around_a_finished_card_begins_a_second_job(station, machine, new_card, images):
     since = last_sequence(station)
-    disk = machine.usb_insert(1, new_card(32)).wait_disk()
+    disk = machine.usb_insert(1, new_card(12)).wait_disk()
     job = station.wait_state("slot1", "passed")["job"]["id"]
     began = station.now()
     machine.run(f"blockdev --rereadpt /dev/{disk}; udevadm settle")
     machine.run("udevadm trigger --action=add --subsystem-match=block --settle")
-    machine.run(f"for i in $(seq 40); do echo change > /sys/block/{disk}/uevent; done; udevadm settle")
+    machine.run(f"for i in $(seq 10); do echo change > /sys/block/{disk}/uevent; done; udevadm settle")
     machine.run("systemctl restart systemd-udevd.service; "
                 "udevadm trigger --action=change --subsystem-match=block --subsystem-match=scsi --settle")
     machine.run("systemctl restart stationd.service")
     machine.run("systemctl reload stationd.service")
     # udev goes away in the midst of an insertion: that card must not be forgotten. When it is done, all else was heard.
     disks = len(machine.glob("/sys/block/sd*"))
-    machine.usb_insert(2, new_card(32))
+    machine.usb_insert(2, new_card(12))
     bench.wait_until(lambda: len(machine.glob("/sys/block/sd*")) > disks, 60, "the kernel to have another disk")
     machine.run("systemctl restart systemd-udevd.service")
     station.wait_state("slot2", "passed", "refused", "failed")
@@ -115,3 +117,59 @@ def test_nothing_that_happens_around_a_finished_card_begins_a_second_job(station
     assert len(jobs_of(station, "slot2", since)) == 1
     for entry in station.story(began, f"MESSAGE_ID={MONITOR_RESTORED}"):
         print(entry["MESSAGE"])
+
+
+@pytest.mark.nightly
+def test_a_station_that_systemd_has_given_up_is_back_with_the_next_card(station, machine, new_card):
+    drop_in = "/run/systemd/system/stationd.service.d/limit.conf"
+    state = lambda: machine.run("systemctl show -P ActiveState stationd.service").stdout.strip()
+    try:
+        # Half a minute in the place of the unit's five minutes, three starts in the place of twenty.
+        machine.put(b"[Unit]\nStartLimitIntervalSec=30\nStartLimitBurst=3\n", drop_in)
+        machine.run("systemctl daemon-reload; systemctl reset-failed stationd.service; systemctl restart stationd.service")
+        reader = machine.usb_insert(1, new_card(12))
+        reader.wait_disk()
+        station.wait_state("slot1", "passed")
+
+        def crash():
+            machine.run("systemctl kill --signal=KILL stationd.service", check=False)
+            return state() == "failed"
+
+        bench.wait_until(crash, 60, "systemd to give up", interval=0.5)
+        given_up = float(machine.read("/proc/uptime").split()[0])
+        # While the limit holds, a card does not bring it back; nothing else does, ever.
+        machine.usb_insert(2, new_card(12)).wait_disk()
+        assert state() == "failed"
+        bench.wait_until(lambda: float(machine.read("/proc/uptime").split()[0]) > given_up + 31, 90, "the limit to be over",
+                         interval=1)
+        machine.run("udevadm trigger --action=change --subsystem-match=block --settle")
+        assert state() == "failed"
+        machine.usb_insert(3, new_card(12)).wait_disk()
+        bench.wait_until(lambda: state() == "active", 60, "the station to be back", interval=0.5)
+        # What came while it was away, or brought it back, was in already when it came up: it says so, and waits.
+        slots = station.watch(lambda slots: slots["slot3"]["state"] not in ("absent", "running") and slots, what="slot3")
+        print({name: (slots[name]["state"], slots[name].get("reason")) for name in ("slot1", "slot2", "slot3")})
+        assert slots["slot1"]["state"] == "passed"
+        for name in ("slot2", "slot3"):
+            assert (slots[name]["state"], slots[name]["reason"]) == ("waiting", "was_in_already")
+    finally:
+        machine.run(f"rm -f {drop_in}; systemctl daemon-reload; systemctl reset-failed stationd.service; "
+                    "systemctl start stationd.service")
+
+
+@pytest.mark.nightly
+def test_a_stopped_station_is_not_brought_back_by_the_partitions_of_its_own_cards(station, machine, new_card):
+    disk = machine.usb_insert(1, new_card(12)).wait_disk()
+    station.wait_state("slot1", "passed")
+    state = lambda: machine.run("systemctl is-active stationd.service", check=False).stdout.strip()
+    machine.run("systemctl stop stationd.service")
+    # The image's own table: partitions come, go, and come again.
+    machine.run(f"blockdev --rereadpt /dev/{disk} && udevadm settle")
+    assert machine.exists(f"/sys/block/{disk}/{disk}1")
+    machine.run(f"partx --delete /dev/{disk}; partx --add /dev/{disk}; echo change > /sys/block/{disk}/uevent; "
+                f"echo add > /sys/block/{disk}/{disk}1/uevent; udevadm settle")
+    machine.run(f"dd if=/dev/{disk} of=/dev/{disk} bs=512 count=1 conv=notrunc status=none && udevadm settle")
+    assert state() == "inactive"
+    machine.usb_insert(2, new_card(12)).wait_disk()
+    bench.wait_until(lambda: state() == "active", 60, "a card to bring it back", interval=0.5)
+    assert station.wait_state("slot1", "passed", "waiting")["state"] == "passed"

@@ -1,6 +1,7 @@
-"""A desktop's automounter, awake: it keeps off cards in slots, and does for any other stick what it is there for."""
+"""Who takes cards for their own, awake: they keep off cards in slots, and do for any other stick what they are there for."""
 import subprocess
 
+import dirty_card
 import machine as bench
 import pytest
 from conftest import MMC, begins_with, one_partition, verdict
@@ -16,7 +17,7 @@ def automounter(machine):
     daemon = machine.start("exec udiskie --automount --no-notify --no-tray --no-file-manager")
     yield
     daemon.stop()
-    machine.run("umount --all --types vfat; systemctl stop udisks2.service")
+    machine.run("findmnt -nlo TARGET | grep ^/media/ | xargs -r umount; systemctl stop udisks2.service")
 
 
 def fat_card(path, label):
@@ -33,6 +34,7 @@ def mounts(machine):
     return machine.run("findmnt --noheadings --list --types vfat --output SOURCE,LABEL", check=False).stdout
 
 
+@pytest.mark.nightly
 def test_an_automounter_never_touches_a_card_in_a_slot_and_still_mounts_a_stick_elsewhere(
         station, machine, automounter, new_card, images):
     card, sd, stick = (fat_card(new_card(32), label) for label in ("CARD", "SDCARD", "STICK"))
@@ -64,3 +66,61 @@ def test_an_automounter_never_touches_a_card_in_a_slot_and_still_mounts_a_stick_
         station.wait_state(name, "absent")
     station.undeclare("sd")
     assert begins_with(card, images["image-a"]) and begins_with(sd, images["image-b"])
+
+
+#: A host where multipathd takes any disk for a path, as one with a storage network does; but for its own system disk.
+GREEDY = """
+defaults {{
+    find_multipaths greedy
+}}
+blacklist {{
+    devnode "^{system}"
+}}
+blacklist_exceptions {{
+    property ".*"
+}}
+"""
+
+
+@pytest.fixture
+def multipath(machine):
+    """multipathd, which takes two readers with one serial number for two ways to one disk."""
+    system = machine.run("findmnt -no SOURCE /").stdout.strip().removeprefix("/dev/")
+    machine.put(GREEDY.format(system=system).encode(), "/etc/multipath.conf", mode=0o644)
+    machine.run("modprobe dm-multipath && systemctl start multipathd.service", timeout=120)
+    yield
+    machine.run("multipath -F; systemctl stop multipathd.service multipathd.socket; rm /etc/multipath.conf")
+
+
+def maps(machine):
+    """The disks that device-mapper, md or LVM hold, or a partition of them."""
+    return {path.split("/")[3] for path in machine.glob("/sys/block/sd*/holders/*") + machine.glob("/sys/block/sd*/sd*/holders/*")}
+
+
+@pytest.fixture
+def dirty_cards(machine, tmp_path):
+    """Three cards full of RAID and LVM, made before anybody is awake who would claim them meanwhile."""
+    cards = {name: tmp_path / f"{name}.img" for name in ("one", "two", "stray")}
+    for card in cards.values():
+        dirty_card.dirty_card(card, 512, machine=machine)
+    return cards
+
+
+@pytest.mark.nightly
+def test_nobody_who_assembles_disks_claims_a_card_in_a_slot_and_all_do_elsewhere(
+        station, machine, dirty_cards, automounter, multipath, images):
+    # Elsewhere it is claimed on sight, which shows that the others could have been: by md and LVM. multipathd is awake, and did
+    # not want a reader of this machine's so far: of it this test shows only that it does no harm.
+    dirty = machine.usb_insert(5, dirty_cards["stray"]).wait_disk()
+    bench.wait_until(lambda: dirty in maps(machine), 90, "the stray card to be claimed", interval=0.5)
+    print(machine.run(f"lsblk -o NAME,TYPE /dev/{dirty}").stdout)
+    # Two equal readers, serial number and all: two ways to one disk, to whom looks at names.
+    readers = [machine.usb_insert(port, dirty_cards[name], serial="the-same") for port, name in ((1, "one"), (2, "two"))]
+    for name in ("slot1", "slot2"):
+        assert verdict(station.wait_verdict(name, timeout=300)) == "passed", name
+    machine.run("udevadm settle")
+    assert maps(machine) == {dirty}
+    for reader in readers:
+        machine.usb_remove(reader)
+    assert begins_with(dirty_cards["one"], images["image-a"]) and begins_with(dirty_cards["two"], images["image-b"])
+    machine.run("findmnt -nlo TARGET | grep ^/media/ | xargs -r umount", check=False)

@@ -1,5 +1,6 @@
 """What an administrator sees and does: systemctl, journalctl, dpkg; and figures of the installed daemon."""
 import machine as bench
+import pytest
 from conftest import MMC, PACKAGE, SLOTS, install_station, verdict
 
 WAITS = "b7b555429b2f461f85bc4cddfba2282c"
@@ -8,7 +9,7 @@ PASSED = "9838f06f931a405cb6a0dc219b361a8e"
 
 def test_systemctl_and_journalctl_tell_what_happened(station, machine, new_card):
     began = station.now()
-    machine.usb_insert(1, new_card(32))
+    machine.usb_insert(1, new_card(12))
     report = station.wait_verdict("slot1")
     assert verdict(report) == "passed"
     print(f"event to disk held: {report['heldAfterSeconds']:.2f} s, of which the guard {report['guardSeconds']:.2f} s")
@@ -26,6 +27,7 @@ def test_systemctl_and_journalctl_tell_what_happened(station, machine, new_card)
     assert any("Started" in entry["MESSAGE"] for entry in units)
 
 
+@pytest.mark.nightly
 def test_the_daemon_keeps_its_watchdog_content_and_its_journal_clean(station, machine):
     shown = dict(line.split("=", 1) for line in machine.run(
         "systemctl show stationd.service -p WatchdogUSec,Type,Restart").stdout.splitlines())
@@ -45,7 +47,7 @@ def test_the_daemon_keeps_its_watchdog_content_and_its_journal_clean(station, ma
 
 
 def test_an_upgrade_waits_for_the_card_that_is_being_written(station, machine, new_card):
-    reader = machine.usb_insert(1, new_card(32), throttle_bps=150_000)
+    reader = machine.usb_insert(1, new_card(12), throttle_bps=150_000)
     station.wait_phase("slot1", "writing")
     job, before = station.slot("slot1")["job"]["id"], machine.run("systemctl show -P MainPID stationd.service").stdout
     began = station.now()
@@ -71,12 +73,13 @@ def test_a_host_that_goes_down_stops_the_daemon_before_its_writers(station, mach
         assert "stationd.service" in machine.run(f"systemctl show -P Before {unit}").stdout.split(), unit
 
 
+@pytest.mark.nightly
 def test_removal_leaves_configuration_and_images_and_another_installation_finds_them(station, machine, new_card):
     # Cards that are in are everybody's again meanwhile, on both buses.
     station.declare({"sd": (MMC, "mmc")})
     station.ctl("disarm", "slot1")
-    disks = ["mmcblk0", machine.usb_insert(1, new_card(32)).wait_disk()]
-    machine.mmc_insert(new_card(32))
+    disks = ["mmcblk0", machine.usb_insert(1, new_card(12)).wait_disk()]
+    machine.mmc_insert(new_card(16))
     for name in ("slot1", "sd"):
         station.wait_state(name, "waiting")
     groups = lambda: {machine.run(f"stat -c %G /dev/{disk}").stdout.strip() for disk in disks}
@@ -102,6 +105,7 @@ def test_removal_leaves_configuration_and_images_and_another_installation_finds_
     station.undeclare("sd")
 
 
+@pytest.mark.nightly
 def test_a_purge_leaves_nothing_and_a_new_installation_begins_anew(station, machine, share_directory):
     machine.run("dpkg --purge flashing-station", timeout=180)
     try:

@@ -133,7 +133,7 @@ def declare(station):
 
     def make(name, port, *lines):
         declared.append(name)
-        station.declare({name: (place(port), READER)}, "\n".join(["MinimumSize=16M", *lines]))
+        station.declare({name: (place(port), READER)}, "\n".join(["MinimumSize=10M", *lines]))
         station.ctl("assign", name, "--image", "image-a")
 
     yield make
@@ -206,18 +206,19 @@ def test_one_light_through_a_passed_a_failed_and_a_refused_card(
     station.wait_state("lit", "absent")
 
     # The kernel's own word that the card cannot be written: the card's fault. A stick where the reader was: not a card's.
-    machine.usb_insert(4, new_card(32), readonly=True, id="locked")
+    machine.usb_insert(4, new_card(12), readonly=True, id="locked")
     assert verdict(station.wait_verdict("lit")) == "refused write_protected"
     counts, _ = lights.flashes(led, 8)
     assert counts == {2}
     machine.usb_remove(machine.readers["locked"])
     station.wait_state("lit", "absent")
-    machine.usb_insert(4, new_card(32), kind="uas", id="stick")
+    machine.usb_insert(4, new_card(12), kind="uas", id="stick")
     assert station.wait_state("lit", "refused")["reason"] == "reader_changed"
     counts, period = lights.flashes(led, 10)
     assert counts == {3} and 1.9 < period < 2.3, (counts, period)
 
 
+@pytest.mark.nightly
 def test_two_lights_of_two_colours(station, machine, new_card, tmp_path, lights, declare):
     with gadget(machine, "webmail") as device:
         green, red = (machine.glob(f"/sys/class/leds/riso_kagaku*:{colour}*")[0].split("/")[-1]
@@ -225,7 +226,7 @@ def test_two_lights_of_two_colours(station, machine, new_card, tmp_path, lights,
         declare("lit", 4, f"Light=led:{green}", f"FailureLight=led:{red}")
         lights.wait_pattern(green, "1 100 1 0 0 2900 0 0")
         assert lights.seen(3.5, red) == {red: [False]}
-        reader = machine.usb_insert(4, new_card(32))
+        reader = machine.usb_insert(4, new_card(12))
         assert verdict(station.wait_verdict("lit")) == "passed"
         lights.wait_lit(green)
         assert lights.seen(3.5, green, red) == {green: [True], red: [False]}
@@ -259,12 +260,13 @@ def test_only_what_a_slot_names_is_the_daemons_and_nobody_elses(station, machine
     assert lights.trigger(led) == "none" and lights.attribute(led, "brightness") == "0"
 
 
+@pytest.mark.nightly
 def test_lights_go_dark_with_the_daemon_and_tell_the_truth_when_it_is_back(
         station, machine, new_card, keyboard, lights, declare):
     passed, waiting = keyboard["capslock"], keyboard["scrolllock"]
     declare("lit", 4, f"Light=led:{passed}")
     declare("wink", 7, f"Light=led:{waiting}")
-    machine.usb_insert(4, new_card(32))
+    machine.usb_insert(4, new_card(12))
     assert verdict(station.wait_verdict("lit")) == "passed"
     lights.wait_lit(passed)
     lights.wait_trigger(waiting, "pattern")
@@ -302,6 +304,7 @@ def test_lights_go_dark_with_the_daemon_and_tell_the_truth_when_it_is_back(
     lights.wait_lit(passed)
 
 
+@pytest.mark.nightly
 def test_a_winking_station_sleeps_as_well_as_a_dark_one(station, machine, keyboard, lights, declare):
     machine.put(COUNTER, "/root/counter.py")
 
@@ -326,6 +329,7 @@ def test_a_winking_station_sleeps_as_well_as_a_dark_one(station, machine, keyboa
     assert flashes == {1} and winking - dark < 6
 
 
+@pytest.mark.nightly
 def test_a_slot_is_found_by_its_light(station, machine, keyboard, lights, declare):
     green, red = keyboard["capslock"], keyboard["scrolllock"]
     declare("lit", 4, f"Light=led:{green}", f"FailureLight=led:{red}")
@@ -346,6 +350,7 @@ def test_a_slot_is_found_by_its_light(station, machine, keyboard, lights, declar
     assert f"light    led:{green}\n" in shown and f"failure  led:{red}\n" in shown
 
 
+@pytest.mark.nightly
 def test_a_light_that_is_pulled_out_in_a_job_disturbs_nothing_and_works_again_when_it_is_back(
         station, machine, new_card, lights, declare):
     began = station.now()
@@ -367,6 +372,7 @@ def test_a_light_that_is_pulled_out_in_a_job_disturbs_nothing_and_works_again_wh
         assert station.json("status")["problems"] == []
 
 
+@pytest.mark.nightly
 def test_lines_of_a_gpio_chip_are_lights_too(station, machine, new_card, lights, declare):
     began = station.now()
     # Line 3 is lit when it is low, line 4 when it is high: 8 is dark, 0 is green, 24 is red.
@@ -380,11 +386,11 @@ def test_lines_of_a_gpio_chip_are_lights_too(station, machine, new_card, lights,
         green, red = "00000000", "00011000"
         bench.wait_until(lambda: chip.stdout.split().count(green) > 1, 20, "two winks")
         assert red not in chip.stdout
-        reader = machine.usb_insert(4, new_card(32))
+        reader = machine.usb_insert(4, new_card(12))
         assert verdict(station.wait_verdict("lit")) == "passed"
         bench.wait_until(lambda: chip.stdout.split()[-1] == green, 10, "the green line")
         machine.usb_remove(reader)
-        machine.usb_insert(4, new_card(32), readonly=True)
+        machine.usb_insert(4, new_card(12), readonly=True)
         assert verdict(station.wait_verdict("lit")) == "refused write_protected"
         bench.wait_until(lambda: chip.stdout.split()[-1] == red, 10, "the red line")
         value = machine.glob("/sys/class/gpio/gpio[0-9]*/value")

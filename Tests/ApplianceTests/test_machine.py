@@ -80,6 +80,7 @@ def memory_card(address):
         server.wait()
 
 
+@pytest.mark.nightly
 def test_a_card_that_dies_gives_errors_not_a_dead_machine(machine, tmp_path):
     address = tmp_path / "card.socket"
     with memory_card(address):
@@ -131,6 +132,7 @@ def test_a_dirty_card_is_assembled_on_sight(machine, tmp_path):
             machine.drop_arrays()
 
 
+@pytest.mark.nightly
 def test_leftovers_are_noticed_one_by_one(machine, tmp_path):
     image = tmp_path / "dirty.img"
     facts = dirty_card.dirty_card(image, machine=machine)

@@ -40,7 +40,7 @@ def guest_card(machine, name, mib, fill="\\0"):
 
 def test_a_card_in_a_reader_that_stays_is_flashed_and_latched_until_it_leaves(station, machine, reader, images):
     before = len(station.history("--slot", "lun1"))
-    path = guest_card(machine, "first", 24)
+    path = guest_card(machine, "first", 12)
     machine.gadget_insert(reader, 1, path)
     assert verdict(station.wait_verdict("lun1")) == "passed"
     machine.run(f"cmp -n {images['image-b'].stat().st_size} {path} /mnt/share/image-b.img")
@@ -50,21 +50,22 @@ def test_a_card_in_a_reader_that_stays_is_flashed_and_latched_until_it_leaves(st
     assert len(station.history("--slot", "lun1")) == before + 1
 
 
+@pytest.mark.nightly
 def test_four_cards_in_one_reader_come_and_go_each_for_itself(station, machine, reader, images):
     assert {machine.read(f"/sys/block/{disk}/events_poll_msecs") for disk in reader.wait_disks()} == {"1000"}
     before = {lun: len(station.history("--slot", f"lun{lun}")) for lun in range(4)}
-    cards = {lun: guest_card(machine, f"card{lun}", 24) for lun in (0, 2, 3)}
+    cards = {lun: guest_card(machine, f"card{lun}", 12) for lun in (0, 2, 3)}
     for lun, card in cards.items():
         machine.gadget_insert(reader, lun, card)
     assert {lun: verdict(station.wait_verdict(f"lun{lun}")) for lun in cards} == dict.fromkeys(cards, "passed")
     # Another one in the place of a finished one, faster than anybody asks whether there is one: the first was never seen gone.
-    other = guest_card(machine, "other", 24, "x")
+    other = guest_card(machine, "other", 12, "x")
     job, sequence = station.slot("lun2")["job"]["id"], station.history("--slot", "lun2")[0]["deviceSequence"]
     machine.gadget_insert(reader, 2, other)
     slot = station.watch(lambda slots: slots["lun2"]["state"] == "passed" and slots["lun2"]["job"]["id"] != job
                          and slots["lun2"], what="the other card to pass")
     assert station.history("--slot", "lun2")[0]["deviceSequence"] > sequence
-    assert slot["card"]["byteCount"] == 24 << 20
+    assert slot["card"]["byteCount"] == 12 << 20
     size = images["image-b"].stat().st_size
     for card in (*cards.values(), other):
         machine.run(f"cmp -n {size} {card} /mnt/share/image-b.img")
@@ -74,7 +75,7 @@ def test_four_cards_in_one_reader_come_and_go_each_for_itself(station, machine, 
         0: 1, 1: 0, 2: 2, 3: 1}
 
 
-@pytest.mark.parametrize("phase", ["writing", "probing"])
+@pytest.mark.parametrize("phase", ["writing", pytest.param("probing", marks=pytest.mark.nightly)])
 def test_a_card_swapped_under_the_writer_fails_and_only_what_was_under_way_reaches_the_other(station, machine, reader, phase):
     # So large that the reads behind the image are still under way when the other card is in.
     size = 40 if phase == "writing" else 120
@@ -93,13 +94,14 @@ def test_a_card_swapped_under_the_writer_fails_and_only_what_was_under_way_reach
     assert int(changed) <= (4 << 20 if phase == "writing" else 0)
 
 
+@pytest.mark.nightly
 def test_a_card_that_hangs_is_stuck_and_nobody_else_is(station, machine, reader, new_card):
-    path = machine.freezable(guest_card(machine, "frozen", 24))
+    path = machine.freezable(guest_card(machine, "frozen", 12))
     try:
         machine.gadget_insert(reader, 0, path)
         station.wait_phase("lun0", "writing")
         machine.freeze(path)
-        machine.usb_insert(1, new_card(32))
+        machine.usb_insert(1, new_card(12))
         station.wait_state("lun0", "stuck")
         job = station.slot("lun0")["job"]["id"]
         assert machine.wait_journal(f"MESSAGE_ID={STUCK}", f"STATION_JOB={job}")["STATION_SLOT"] == "lun0"
@@ -107,7 +109,7 @@ def test_a_card_that_hangs_is_stuck_and_nobody_else_is(station, machine, reader,
         assert station.slot("lun0")["state"] == "stuck"
         machine.thaw(path)
         assert verdict(station.wait_verdict("lun0")) == "passed"
-        machine.gadget_insert(reader, 0, guest_card(machine, "next", 24))
+        machine.gadget_insert(reader, 0, guest_card(machine, "next", 12))
         station.watch(lambda slots: slots["lun0"]["state"] == "passed" and slots["lun0"]["job"]["id"] != job,
                       what="the next card to pass")
     finally:

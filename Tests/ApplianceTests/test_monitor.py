@@ -1,5 +1,7 @@
 """A station that lost events: it looks at everything again, and hears the next ones."""
 
+import pytest
+
 MONITOR_RESTORED = "1fe3679e8a8d4d9885bc10d6c2b53b15"
 
 
@@ -9,12 +11,13 @@ def flood(machine):
                 "udevadm settle --timeout=300", timeout=330)
 
 
+@pytest.mark.nightly
 def test_a_station_whose_event_queue_overflowed_finds_the_card_and_hears_the_next_one(station, machine, new_card):
     began = station.now()
     # A daemon that is stopped answers no watchdog, which is not what this is about.
     machine.run("systemctl service-watchdogs no; systemctl kill --kill-whom=main --signal=STOP stationd.service")
     try:
-        reader = machine.usb_insert(1, new_card(32))
+        reader = machine.usb_insert(1, new_card(12))
         reader.wait_disk()
         flood(machine)
     finally:
@@ -24,5 +27,28 @@ def test_a_station_whose_event_queue_overflowed_finds_the_card_and_hears_the_nex
     assert station.story(began, f"MESSAGE_ID={MONITOR_RESTORED}")
     machine.usb_remove(reader)
     station.wait_state("slot1", "absent")
-    machine.usb_insert(2, new_card(32))
+    machine.usb_insert(2, new_card(12))
     assert station.wait_state("slot2", "passed", "failed", "refused", "waiting")["state"] == "passed"
+
+
+@pytest.mark.nightly
+def test_udevd_that_is_started_anew_costs_no_job_and_no_card(station, machine, new_card):
+    count = len(station.history("--slot", "slot1"))
+    reader = machine.usb_insert(1, new_card(12), throttle_bps=1_000_000)
+    job = station.wait_phase("slot1", "writing")["job"]["id"]
+    machine.run("systemctl restart systemd-udevd.service && udevadm settle")
+    assert station.slot("slot1")["state"] in ("running", "stuck")
+    machine.usb_throttle(reader, None)
+    slot = station.wait_state("slot1", "passed", "failed", "interrupted")
+    assert (slot["state"], slot["job"]["id"]) == ("passed", job)
+    assert len(station.history("--slot", "slot1")) == count + 1
+    # While nothing goes on: the next card is noticed, in the slot that had one and in another.
+    machine.usb_remove(reader)
+    station.wait_state("slot1", "absent")
+    machine.run("systemctl restart systemd-udevd.service && udevadm settle")
+    for port in (1, 2):
+        machine.usb_insert(port, new_card(12))
+    for name in ("slot1", "slot2"):
+        slot = station.watch(lambda slots: slots[name]["state"] in ("passed", "refused", "failed", "waiting")
+                             and slots[name], what=f"a verdict in {name}")
+        assert slot["state"] == "passed", slot

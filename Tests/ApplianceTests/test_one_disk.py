@@ -29,7 +29,7 @@ def ask(station):
 def two_cards(station, new_card):
     """The disks of a card in slot1, which is disarmed, and of one in a place that is no slot."""
     station.ctl("disarm", "slot1")
-    readers = [station.machine.usb_insert(port, new_card(32)) for port in (1, 5)]
+    readers = [station.machine.usb_insert(port, new_card(12)) for port in (1, 5)]
     disks = [reader.wait_disk() for reader in readers]
     station.wait_state("slot1", "waiting")
     return disks
@@ -95,13 +95,19 @@ def test_a_writer_without_its_guard_is_stopped_by_the_kernel(station, ask, two_c
 
 def test_after_a_power_cut_only_the_unfinished_card_is_done_again(station, new_card, images):
     machine = station.machine
-    unfinished, finished, foreign = new_card(32), new_card(32), new_card(32)
+    unfinished, finished, foreign = new_card(12), new_card(12), new_card(12)
     machine.usb_insert(2, finished)
     assert verdict(station.wait_verdict("slot2")) == "passed"
     station.ctl("disarm", "slot3")
     other = machine.usb_insert(3, foreign)
     station.wait_state("slot3", "waiting")
     station.ctl("arm", "slot3")
+    # A slot whose file wants what is in at boot, with a card that nothing has begun.
+    station.declare({"eager": (place(4), READER)}, "MinimumSize=10M\nAtBoot=write")
+    wanted = new_card(12)
+    machine.usb_insert(4, wanted)
+    station.wait_state("eager", "waiting")
+    station.ctl("assign", "eager", "--image", "image-b")
     reader = machine.usb_insert(1, unfinished, throttle_bps=2_000_000)
     interrupted = station.wait_phase("slot1", "writing")["job"]["id"]
     machine.run(f"sed -i 's/BootSettleSec=.*/BootSettleSec=600/' {BENCH_CONFIGURATION}; sync")
@@ -115,6 +121,8 @@ def test_after_a_power_cut_only_the_unfinished_card_is_done_again(station, new_c
         ("passed", "resumed"), ("interrupted", "insertion")]
     assert jobs[1]["id"] == jobs[0]["report"]["foundMarker"] == interrupted
     assert jobs[0]["bootID"] != jobs[1]["bootID"]
+    station.wait_state("eager", "passed")
+    assert [job["trigger"] for job in station.history("--slot", "eager")] == ["atBoot"]
     for name in ("slot2", "slot3"):
         slot = station.slot(name)
         assert (slot["state"], slot["reason"]) == ("waiting", "was_in_already"), slot
@@ -126,5 +134,7 @@ def test_after_a_power_cut_only_the_unfinished_card_is_done_again(station, new_c
     machine.run(f"sed -i 's/BootSettleSec=.*/BootSettleSec=0/' {BENCH_CONFIGURATION}; systemctl reload stationd.service")
     for reader in list(machine.readers.values()):
         machine.usb_remove(reader)
-    assert begins_with(unfinished, images["image-a"])
+    station.wait_state("eager", "absent")
+    station.undeclare("eager")
+    assert begins_with(unfinished, images["image-a"]) and begins_with(wanted, images["image-b"])
     assert foreign.read_bytes()[:4096].startswith(b"card 2\n")

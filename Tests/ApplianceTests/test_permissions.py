@@ -3,7 +3,7 @@ import json
 import re
 
 import pytest
-from conftest import place, READER
+from conftest import place, READER, verdict
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +95,16 @@ def test_a_slot_file_that_others_may_write_is_not_used_and_said_so(station):
     finally:
         machine.run(f"chmod 0644 {path}; systemctl reload stationd.service")
     station.watch(lambda slots: "slot3" in slots, what="slot3 to be used again")
+
+
+@pytest.mark.nightly
+def test_a_socket_that_systemd_has_made_and_not_yet_given_away_is_waited_for(station, machine, new_card):
+    # Between the two steps lies next to nothing, unless the host is busy; here it is two seconds.
+    path = "/run/flashing-station/writer/slot1"
+    machine.run(f"systemctl start station-writer@slot1.socket && chown root:root {path}")
+    began = station.now()
+    machine.usb_insert(1, new_card(12))
+    station.wait_state("slot1", "running")
+    machine.run(f"sleep 2; chown station:station {path}")
+    assert verdict(station.wait_verdict("slot1")) == "passed"
+    assert len([entry for entry in station.story(began, "STATION_SLOT=slot1") if "STATION_VERDICT" in entry]) == 1

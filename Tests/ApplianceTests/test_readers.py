@@ -33,12 +33,13 @@ def kinds(station, machine):
     station.undeclare(*KINDS)
 
 
+@pytest.mark.nightly
 def test_readers_of_every_kind_flash_their_cards_at_one_time(station, machine, kinds, new_card, images):
     began = station.now()
-    cards = {name: new_card(32) for name in ["slot1", *kinds]}
+    cards = {name: new_card(16) for name in ["slot1", *kinds]}
     # So slow that none is done before the last begins; in groups, for nine writers that start at once are a lot for two
     # emulated processors.
-    slow = {"throttle_bps": 1_000_000}
+    slow = {"throttle_bps": 500_000}
     readers = []
     groups = [
         {"slot1": lambda card: machine.usb_insert(1, card, **slow),
@@ -80,15 +81,48 @@ def test_readers_of_every_kind_flash_their_cards_at_one_time(station, machine, k
         assert begins_with(card, images["image-a" if name == "slot1" else "image-b"]), name
 
 
+@pytest.mark.nightly
+def test_readers_that_swap_their_ports_are_refused_unless_they_are_equal(station, machine, new_card, images):
+    station.declare({"stick": (place(4), "46f4:0003 luns 1"), "pair": (place(5), "46f4:0001 luns 2")})
+    station.ctl("assign", "stick", "pair", "--image", "image-b")
+    # Three readers, each in the place of another: another product, two logical units for one, one for two.
+    cards = {name: new_card(12) for name in ("slot1", "stick", "pair", "second")}
+    readers = [machine.usb_insert(1, cards["slot1"], kind="uas"),
+               machine.usb_insert(5, cards["pair"]),
+               machine.usb_insert_many(4, [cards["stick"], cards["second"]])]
+    for reader in readers:
+        reader.wait_disks()
+    slots = station.watch(lambda slots: all(slots[name]["state"] not in ("absent", "running") for name in
+                                            ("slot1", "stick", "pair")) and slots, what="all to be judged")
+    assert {name: (slots[name]["state"], slots[name]["reason"]) for name in ("slot1", "stick", "pair")} == dict.fromkeys(
+        ("slot1", "stick", "pair"), ("refused", "reader_changed"))
+    for reader in readers:
+        machine.usb_remove(reader)
+    for number, card in enumerate(cards.values()):
+        content = card.read_bytes()
+        assert content.rstrip(b"\0") == f"card {number}\n".encode(), card
+    # Equal readers, serial number and all, are what is in the place: its image is written, whichever comes.
+    for ports in ((1, 2), (2, 1)):
+        pair = {port: new_card(12) for port in ports}
+        readers = [machine.usb_insert(port, card, serial="the-same") for port, card in pair.items()]
+        for name in ("slot1", "slot2"):
+            assert verdict(station.wait_verdict(name)) == "passed"
+        for reader in readers:
+            machine.usb_remove(reader)
+        station.watch(lambda slots: all(slots[name]["state"] == "absent" for name in ("slot1", "slot2")), what="both gone")
+        assert begins_with(pair[1], images["image-a"]) and begins_with(pair[2], images["image-b"])
+    station.undeclare("stick", "pair")
+
+
 def test_an_sd_host_is_learnt_and_its_next_card_is_flashed_and_nobody_elses(station, machine, new_card, images):
-    first, second = new_card(32), new_card(64)
+    first, second = new_card(16), new_card(32)
     learning = machine.start("stationctl slot learn sd --yes 2>&1")
     learning.wait_output(r"[Ii]nsert a card", 60)
     machine.mmc_insert(first)
     assert learning.wait(120).rc == 0, learning.stdout
     assert f"Place={MMC}\nReader=mmc" in machine.read("/etc/flashing-station/slots.d/sd.slot")
     # Small cards are quick cards.
-    machine.run("echo MinimumSize=16M >> /etc/flashing-station/slots.d/sd.slot && systemctl reload stationd.service")
+    machine.run("echo MinimumSize=10M >> /etc/flashing-station/slots.d/sd.slot && systemctl reload stationd.service")
     station.ctl("assign", "sd", "--image", "image-a")
     assert station.wait_state("sd", "waiting", "running", "passed")["state"] == "waiting"
     machine.mmc_remove()
@@ -106,9 +140,10 @@ def test_an_sd_host_is_learnt_and_its_next_card_is_flashed_and_nobody_elses(stat
     assert begins_with(second, images["image-a"]) and first.read_bytes()[:5] == b"card "
 
 
+@pytest.mark.nightly
 def test_a_reader_that_comes_up_as_usb_2_in_a_usb_3_slot_is_told_of_and_left_alone(station, machine):
     path = "/var/tmp/slow.img"
-    machine.run(f"truncate -s 24M {path}")
+    machine.run(f"truncate -s 12M {path}")
     one = GADGET.replace("luns 4", "luns 1")
     gadget = machine.gadget_create(1, name="twosided", speed="super", controller=1)
     try:
@@ -118,7 +153,7 @@ def test_a_reader_that_comes_up_as_usb_2_in_a_usb_3_slot_is_told_of_and_left_alo
         assert verdict(station.wait_verdict("fast")) == "passed"
         machine.gadget_remove(gadget)
         station.wait_state("fast", "absent")
-        machine.run(f"rm {path}; truncate -s 24M {path}")
+        machine.run(f"rm {path}; truncate -s 12M {path}")
         began = station.now()
         gadget = machine.gadget_create(1, name="twosided", speed="high", controller=1)
         disk = gadget.wait_disks()[0]

@@ -50,7 +50,7 @@ def test_a_card_full_of_raid_and_lvm_goes_in_and_a_verdict_comes_out(station, ma
 
 def test_two_slots_flash_two_images_at_the_same_time(station, machine, new_card, images):
     # As slow as cards are, so that neither is done before the other begins.
-    cards = {"slot1": (1, new_card(32)), "slot2": (2, new_card(32))}
+    cards = {"slot1": (1, new_card(12)), "slot2": (2, new_card(12))}
     readers = [machine.usb_insert(port, card, throttle_bps=10_000_000) for port, card in cards.values()]
     station.watch(lambda slots: all(slots[name]["state"] == "running" for name in cards), what="two jobs at one time")
     for reader in readers:

@@ -21,6 +21,25 @@ struct DoctorTests {
         return host
     }
 
+    /// The daemon's, which systemd starts over and over.
+    private static func unit(saying problem: StationError) -> HostFacts.Unit {
+        .init(
+            name: "stationd.service", loadState: "loaded", activeState: "activating", fileState: "enabled",
+            statusText: HostFacts.Unit.statusText(problem))
+    }
+
+    @Test("why the daemon did not start comes back from systemd as it was told")
+    func startProblem() {
+        for problem in [
+            StationError("store_from_future", "a newer — store: x", remedy: "sudo mv a b"), StationError("x", "y"),
+        ] {
+            #expect(Self.unit(saying: problem).problem == problem)
+        }
+        #expect(
+            HostFacts.Unit(name: "", loadState: "", activeState: "", fileState: "", statusText: "slot1 empty").problem
+                == nil)
+    }
+
     private struct Fault: Sendable, CustomTestStringConvertible {
         let code: String
         let severity: Finding.Severity
@@ -60,6 +79,12 @@ struct DoctorTests {
         Fault("unit_masked", .error, "unmask station-writer@slot1.socket") { $0.units?[2].loadState = "masked" },
         Fault("unit_missing", .error, "--reinstall") { $0.units?[1].loadState = "not-found" },
         Fault("unit_failed", .error, "reset-failed stationd.service") { $0.units?[0].activeState = "failed" },
+        Fault("store_from_future", .error, "install it, then: sudo systemctl reset-failed stationd.service") {
+            $0.units?[0] = unit(saying: StationError("store_from_future", "a newer — store: x", remedy: "install it"))
+        },
+        Fault("storage_full", .error, "sudo systemctl reset-failed stationd.service && ") {
+            $0.units?[0] = unit(saying: StationError("storage_full", "no room"))
+        },
         Fault("unit_inactive", .error, "start stationd.service") { $0.units?[0].activeState = "inactive" },
         Fault("unit_disabled", .warning, "enable stationd.service") { $0.units?[0].fileState = "disabled" },
         Fault("station_unreachable", .error, "restart stationd.service") {

@@ -49,6 +49,19 @@ struct StoreFileTests {
         #expect(await storeFailure { try await late.endJob(running.id, JobReport(.passed)) }?.code == "job_ended")
     }
 
+    @Test("after an orderly end the file is whole without its log")
+    func settled() async throws {
+        let bench = try StoreBench()
+        let store = try bench.open()
+        try await store.finish(StoreBench.start(), .passed)
+        let (before, after) = (try StoreBench(), try StoreBench())
+        try before.write(bench.bytes("station.db"), to: "station.db")
+        await store.settle()
+        try after.write(bench.bytes("station.db"), to: "station.db")
+        #expect(try await before.open().history(Control.HistoryQuery()).isEmpty, "else this shows nothing")
+        #expect(try await after.open().history(Control.HistoryQuery()).map(\.report?.verdict) == [.passed])
+    }
+
     @Test("what was not committed when the power failed never was")
     func halfTransaction() async throws {
         let bench = try StoreBench()

@@ -36,6 +36,59 @@ struct StoreJobTests {
         #expect(try await store.history(Control.HistoryQuery()).map(\.report?.verdict) == [.failed(.readError)])
     }
 
+    @Test("verdicts that a full disk refused are kept, shown, and on record in their order when there is room")
+    func overdue() async throws {
+        let bench = try StoreBench()
+        let store = try bench.open()
+        let slot = try SlotName("slot1")
+        let starts = try (0..<2).map { try StoreBench.start(sequence: UInt64($0)) }
+        for start in starts { try await store.beginJob(start, startedAt: 1, isClockSynchronised: true) }
+        let limit = try await store.perform { database in
+            let pages = try database.query("PRAGMA page_count").first?.integer("page_count") ?? 0
+            try database.execute("PRAGMA max_page_count = \(pages)")
+            return pages
+        }
+        var report = JobReport(.passed, detail: String(repeating: "x", count: 20_000))
+        report.bytesWritten = 4096
+        #expect(
+            await storeFailure { try await store.endJob(starts[0].id, report, failuresInARow: 0) }?.code
+                == "storage_full")
+        // What would fit does not overtake it: a slot's streak is that of its last job.
+        let short = JobReport(.failed(.readError))
+        #expect(
+            await storeFailure { try await store.endJob(starts[1].id, short, failuresInARow: 1) }?.code
+                == "storage_full")
+        #expect(
+            try await store.history(Control.HistoryQuery()).map(\.report?.verdict) == [.failed(.readError), .passed])
+        #expect(try bench.pullThePlug().open().interruptedJobCount == 2, "nothing is on record yet")
+        #expect(await storeFailure { try await store.perform { try store.writeOverdue($0) } }?.code == "storage_full")
+        try await store.perform { try $0.execute("PRAGMA max_page_count = \(limit + 100)") }
+        // By itself, sooner or later; here at once.
+        try await store.perform { try store.writeOverdue($0) }
+        let late = try bench.pullThePlug().open()
+        #expect(late.interruptedJobCount == 0)
+        #expect(
+            try await late.history(Control.HistoryQuery()).map(\.report?.verdict) == [.failed(.readError), .passed])
+        #expect(try await late.memory(slot: slot).failuresInARow == 1)
+        #expect(await storeFailure { try await store.endJob(starts[0].id, report) }?.code == "job_ended")
+    }
+
+    @Test("what the disk refused is written without being asked again", .timeLimit(.minutes(1)))
+    func overdueByItself() async throws {
+        let bench = try StoreBench()
+        let store = try bench.open()
+        let start = try StoreBench.start()
+        try await store.beginJob(start, startedAt: 1, isClockSynchronised: true)
+        try await store.perform { try $0.execute("PRAGMA max_page_count = 1") }
+        let report = JobReport(.passed, detail: String(repeating: "x", count: 20_000))
+        #expect(await storeFailure { try await store.endJob(start.id, report) }?.code == "storage_full")
+        try await store.perform { try $0.execute("PRAGMA max_page_count = 10000") }
+        while try await store.perform({ try $0.query("SELECT 1 FROM jobs WHERE verdict IS NULL") }).isEmpty == false {
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        #expect(try await store.history(Control.HistoryQuery()).map(\.report?.verdict) == [.passed])
+    }
+
     @Test("a job is begun once")
     func beginsOnce() async throws {
         let bench = try StoreBench()

@@ -1,0 +1,90 @@
+import StationCore
+import Synchronization
+
+/// How a job ended, on its way into the store.
+struct JobEnd: Sendable {
+    let id: JobID
+    let report: JobReport
+    let failuresInARow: Int?
+    let time: WallTime
+
+    /// - Returns: what is remembered of the card now.
+    /// - Throws: `job_unknown`, `job_ended`, or what SQLite says.
+    @discardableResult
+    func write(_ database: StoreDatabase) throws -> CardRecord? {
+        try database.transaction {
+            let isCounted = report.verdict == .passed || report.verdict.countsAgainstSlot
+            let ended = try database.query(
+                """
+                UPDATE jobs SET ended_at = ?, verdict = ?, reason = ?, report = ?, head_sha256 = ?,
+                    bytes_per_second = ?, is_counted = CASE is_dry_run WHEN 0 THEN ? ELSE 0 END
+                WHERE id = ? AND verdict IS NULL RETURNING *
+                """,
+                [
+                    .real(time.seconds), .text(report.verdict.word), .text(report.verdict.reason?.rawValue),
+                    .text(try StoreJSON.text(report)), .text(report.headSHA256?.hexadecimal),
+                    SlotStatistics.bytesPerSecond(report).map { .real($0) } ?? .null, .flag(isCounted),
+                    .text(id.text),
+                ])
+            guard let row = ended.first else { throw try Store.notUnderWay(id, in: database) }
+            if let failuresInARow {
+                try Store.saveStreak(failuresInARow, of: try row.text("slot"), in: database)
+            }
+            return try Store.noteCard(of: row, report, at: time, in: database)
+        }
+    }
+
+    /// Whether trying again would change nothing.
+    static func isFinal(_ error: StationError) -> Bool { ["job_unknown", "job_ended"].contains(error.code) }
+}
+
+/// Verdicts that the file would not take. The card has what they say, so they must not be lost because a disk was full for a while.
+extension Store {
+    /// How long after a failure the file is tried again.
+    private static let retrySeconds = 5.0
+
+    /// Before the end: writes what is overdue, and takes the log into the file, so that nothing hangs on the log any more.
+    func settle() async {
+        try? await perform { database in
+            try self.writeOverdue(database)
+            _ = try database.query("PRAGMA wal_checkpoint(TRUNCATE)")
+        }
+    }
+
+    /// Writes what the file would not take before, as far as it takes it now; on the store's queue.
+    func writeOverdue(_ database: StoreDatabase) throws {
+        while let end = overdue.withLock({ $0.first }) {
+            do {
+                try end.write(database)
+            } catch let error as StationError where JobEnd.isFinal(error) {
+                // Nothing to be done about it: that job is not, or no longer, under way.
+            }
+            overdue.withLock { _ = $0.removeFirst() }
+        }
+    }
+
+    /// Keeps a verdict for later; on the store's queue.
+    func keep(_ end: JobEnd) {
+        let isFirst = overdue.withLock { ends in
+            ends.append(end)
+            return ends.count == 1
+        }
+        if isFirst { tryAgain() }
+    }
+
+    private func tryAgain() {
+        perform(after: Self.retrySeconds) { store, database in
+            do { try store.writeOverdue(database) } catch { store.tryAgain() }
+        }
+    }
+
+    /// What a record says that waits for its verdict to be written.
+    func withOverdue(_ record: JobRecord) -> JobRecord {
+        guard record.report == nil, let end = overdue.withLock({ $0.first { $0.id == record.id } }) else {
+            return record
+        }
+        var record = record
+        record.report = end.report
+        return record
+    }
+}
