@@ -24,6 +24,9 @@ package struct CardJob: Sendable {
         package var requestByteCount = 1 << 20
         /// Requests under way at one time.
         package var requestsInFlight = 4
+        /// How far a request may be ahead of one that still runs, counted in requests: what is written in between must push
+        /// what was written before out of a reader's cache, so nothing may come late.
+        var requestWindow: Int { 2 * requestsInFlight }
         /// How often a request that reads back wrong is written once more.
         package var rewriteLimit = 2
         package var removalPatience = 2.0
@@ -136,7 +139,7 @@ package struct CardJob: Sendable {
         let writing = Writing(survey, body: body, probe: probe, requestByteCount: settings.requestByteCount)
         let toZero = Wiping(plan: survey.toZero, probe: probe.offsets).first
         let zeroByteCount = toZero.reduce(0) { $0 + UInt64($1.count) }
-        let evicting = UInt64(evictionRange(imageByteCount: body.upperBound).count) + headDistance(body: body)
+        let evicting = evictionByteCount(writing, body: body) + headDistance(body: body)
         control.plan(
             furtherBytes: zeroByteCount + wiping.byteCount + writing.byteCount(of: body) + UInt64(body.count) + evicting
         )

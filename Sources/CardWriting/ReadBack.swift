@@ -4,12 +4,20 @@ import StationLinux
 
 /// The second half of a job: everything that was written is read from the medium and compared.
 extension CardJob {
-    /// Which reads push what was written out of a reader's cache: as much as it might hold, from behind the image.
-    func evictionRange(imageByteCount: UInt64) -> Range<UInt64> {
-        let start = min((imageByteCount + 4095) / 4096 * 4096, cardByteCount)
-        let missing = settings.readerCacheByteCount - min(settings.readerCacheByteCount, imageByteCount)
-        let end = min(cardByteCount / 4096 * 4096, start + missing)
-        return start..<max(start, end)
+    /// What lies behind the image, as much of it as a reader might cache: reading it pushes out what the cache has.
+    func areaBehind(_ body: Range<UInt64>) -> Range<UInt64> {
+        let start = min((body.upperBound + 4095) / 4096 * 4096, cardByteCount)
+        return start..<max(start, min(cardByteCount / 4096 * 4096, start + settings.readerCacheByteCount))
+    }
+
+    /// How much of it is read before the image is, so that between the writing of each request and its being read back as much
+    /// goes through the reader as it might cache, where the card has so much.
+    func evictionByteCount(_ writing: Writing, body: Range<UInt64>) -> UInt64 {
+        // Requests that are under way together may overtake each other, when they are written and when they are read.
+        let slack = UInt64(2 * settings.requestWindow * settings.requestByteCount)
+        let there = writing.leastDistance(in: body)
+        let missing = settings.readerCacheByteCount + slack - min(settings.readerCacheByteCount + slack, there)
+        return min(missing, UInt64(areaBehind(body).count))
     }
 
     /// What is read back after the image's first MiB was written.
@@ -23,18 +31,29 @@ extension CardJob {
 
     /// What else is read before the image's first MiB is, so that 64 MiB lie between its writing and its reading.
     func headDistance(body: Range<UInt64>) -> UInt64 {
-        let there = UInt64(evictionRange(imageByteCount: body.upperBound).count) + UInt64(body.count)
+        let there = UInt64(areaBehind(body).count) + UInt64(body.count)
         return min(there, Self.tailByteCount - tailByteCount(body: body))
     }
 
     /// Reads for the reader's cache: from behind the image first, then from the image.
-    /// - Parameter probe: is looked for where it does not belong.
-    private func readPast(_ byteCount: UInt64, body: Range<UInt64>, probe: CapacityProbe? = nil) throws {
-        let eviction = evictionRange(imageByteCount: body.upperBound)
-        let behind = min(byteCount, UInt64(eviction.count)) / 4096 * 4096
-        let within = min(byteCount - behind, UInt64(body.count)) / 4096 * 4096
-        for (start, count) in [(eviction.lowerBound, behind), (body.lowerBound, within)] {
-            try forEachRequest(in: start..<start + count) { worker, offset, count, _ in
+    /// - Parameters:
+    ///   - probe: is looked for where it does not belong.
+    ///   - again: what is to be pushed out, and so is not read here.
+    private func readPast(
+        _ byteCount: UInt64, body: Range<UInt64>, probe: CapacityProbe? = nil, but again: [Range<UInt64>] = []
+    ) throws {
+        var left = byteCount / 4096 * 4096
+        var start = body.lowerBound
+        var ranges = [areaBehind(body)]
+        for range in again.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+            if start < range.lowerBound { ranges.append(start..<range.lowerBound) }
+            start = range.upperBound
+        }
+        ranges.append(start..<max(start, body.upperBound))
+        for range in ranges {
+            let count = min(left, UInt64(range.count) / 4096 * 4096)
+            left -= count
+            try forEachRequest(in: range.lowerBound..<range.lowerBound + count) { worker, offset, count, _ in
                 let read = worker.read.prefix(count)
                 try access.read(into: read, at: offset)
                 guard let stray = probe?.stray(in: read, at: offset) else { return }
@@ -52,8 +71,9 @@ extension CardJob {
     ) throws {
         let tail = tailByteCount(body: body)
         let split = body.upperBound - tail
-        let eviction = UInt64(evictionRange(imageByteCount: body.upperBound).count)
+        let eviction = evictionByteCount(writing, body: body)
         let distance = headDistance(body: body)
+        control.plan(furtherBytes: eviction + UInt64(body.count) + wiping.byteCount + distance)
 
         let hash = OrderedHash()
         hash.update(head.prefix(contentByteCount(at: 0, Self.headByteCount)))
@@ -83,9 +103,9 @@ extension CardJob {
         try timed(&report.verifySeconds) { try verify(split..<body.upperBound, hash, writing) }
         // What was written last, or once more, is read when the reader's cache holds other things.
         let again = writing.writtenAgain
-        let between = again.isEmpty ? distance : Self.tailByteCount
+        let between = again.isEmpty ? distance : settings.readerCacheByteCount
         if between > 0 { control.enter(.probing, bytes: between) }
-        try timed(&report.capacitySeconds) { try readPast(between, body: body) }
+        try timed(&report.capacitySeconds) { try readPast(between, body: body, but: again) }
         try timed(&report.wipeSeconds) { try verifyZero(wiping.last) }
         control.enter(.verifying, bytes: UInt64(Self.headByteCount))
         try timed(&report.verifySeconds) {

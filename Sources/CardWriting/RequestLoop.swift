@@ -1,5 +1,5 @@
+import Glibc
 import StationLinux
-import Synchronization
 
 /// What one thread of a job has to itself.
 struct RequestWorker: Sendable {
@@ -23,7 +23,7 @@ extension CardJob {
         guard !range.isEmpty else { return }
         let size = UInt64(settings.requestByteCount)
         let requestCount = requestCount(of: range)
-        let shared = RequestQueue(requestCount: requestCount)
+        let shared = RequestQueue(requestCount: requestCount, window: settings.requestWindow)
         let turnstile = Turnstile()
         let threadCount = min(settings.requestsInFlight, requestCount)
         WorkerThreads.run(threadCount) { [settings] _ in
@@ -36,8 +36,9 @@ extension CardJob {
                 do {
                     try body(worker, offset, count, index)
                     if let inOrder { _ = turnstile.pass(index) { inOrder(worker, offset, count) } }
+                    shared.finish(index)
                 } catch {
-                    shared.fail(index, error)
+                    shared.finish(index, error)
                     turnstile.breakDown()
                 }
             }
@@ -51,32 +52,62 @@ extension CardJob {
     }
 }
 
-/// Hands out the numbers of requests until one has failed.
-private final class RequestQueue: Sendable {
-    private struct State {
-        var next = 0
-        var failure: (index: Int, error: any Error)?
-    }
-
+/// Hands out the numbers of requests until one has failed, and none that is too far ahead of one that still runs.
+///
+/// `@unchecked Sendable` because all that changes is guarded by the pthread mutex, which Swift cannot see.
+private final class RequestQueue: @unchecked Sendable {
+    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    private let condition: UnsafeMutablePointer<pthread_cond_t>
     private let requestCount: Int
-    private let state = Mutex(State())
+    private let window: Int
+    private var nextIndex = 0
+    private var running: Set<Int> = []
+    private var failure: (index: Int, error: any Error)?
 
-    init(requestCount: Int) { self.requestCount = requestCount }
+    init(requestCount: Int, window: Int) {
+        self.requestCount = requestCount
+        self.window = window
+        mutex = .allocate(capacity: 1)
+        mutex.initialize(to: pthread_mutex_t())
+        pthread_mutex_init(mutex, nil)
+        condition = .allocate(capacity: 1)
+        condition.initialize(to: pthread_cond_t())
+        pthread_cond_init(condition, nil)
+    }
 
+    deinit {
+        pthread_cond_destroy(condition)
+        condition.deallocate()
+        pthread_mutex_destroy(mutex)
+        mutex.deallocate()
+    }
+
+    private func locked<Value>(_ body: () -> Value) -> Value {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return body()
+    }
+
+    /// Waits where the next request is too far ahead. Nil when there is none, or one has failed. Blocks.
     func next() -> Int? {
-        state.withLock {
-            guard $0.failure == nil, $0.next < requestCount else { return nil }
-            $0.next += 1
-            return $0.next - 1
+        locked {
+            while failure == nil, nextIndex < requestCount, nextIndex - (running.min() ?? nextIndex) >= window {
+                pthread_cond_wait(condition, mutex)
+            }
+            guard failure == nil, nextIndex < requestCount else { return nil }
+            running.insert(nextIndex)
+            nextIndex += 1
+            return nextIndex - 1
         }
     }
 
-    func fail(_ index: Int, _ error: any Error) {
-        state.withLock {
-            if let failure = $0.failure, failure.index < index { return }
-            $0.failure = (index, error)
+    func finish(_ index: Int, _ error: (any Error)? = nil) {
+        locked {
+            running.remove(index)
+            if let error, failure.map({ $0.index > index }) ?? true { failure = (index, error) }
+            pthread_cond_broadcast(condition)
         }
     }
 
-    var error: (any Error)? { state.withLock { $0.failure?.error } }
+    var error: (any Error)? { locked { failure?.error } }
 }

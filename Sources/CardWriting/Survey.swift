@@ -50,7 +50,7 @@ extension CardJob {
         _ isTouched: inout Bool
     ) throws -> Survey {
         let nothing = Survey(requestCount: requestCount(of: body), wiping: plan)
-        guard mode == .update, canForget(imageByteCount: body.upperBound) else { return nothing }
+        guard mode == .update, canForget(body) else { return nothing }
         var seconds = 0.0
         do {
             let found = try timed(&seconds) { try survey(nothing, head: head, body: body) }
@@ -69,9 +69,8 @@ extension CardJob {
 
     /// Whether what is read now can be pushed out of a reader's cache before it is read back. On a card where it cannot, one
     /// that wraps could show what it no longer holds.
-    private func canForget(imageByteCount: UInt64) -> Bool {
-        let further = UInt64(evictionRange(imageByteCount: imageByteCount).count)
-        return imageByteCount + further + 4096 > settings.readerCacheByteCount
+    private func canForget(_ body: Range<UInt64>) -> Bool {
+        areaBehind(body).count >= settings.readerCacheByteCount
     }
 
     private func survey(_ nothing: Survey, head: AlignedBuffer, body: Range<UInt64>) throws -> Survey {

@@ -38,6 +38,22 @@ final class Writing: Sendable {
         }
     }
 
+    /// The least that goes through the reader from the writing of a request to its being read back, when the body is read from
+    /// its beginning, in bytes.
+    func leastDistance(in body: Range<UInt64>) -> UInt64 {
+        state.withLock {
+            var least = UInt64(body.count)
+            var writtenBehind: UInt64 = 0
+            for (index, finding) in $0.findings.enumerated().reversed() where finding == .unknown || finding == .differs
+            {
+                let readBefore = UInt64(index) * UInt64(requestByteCount)
+                least = min(least, readBefore + writtenBehind)
+                writtenBehind += min(UInt64(requestByteCount), UInt64(body.count) - readBefore)
+            }
+            return least
+        }
+    }
+
     /// Of a request by its number in the body.
     func finding(_ index: Int) -> Survey.Finding { state.withLock { $0.findings[index] } }
 

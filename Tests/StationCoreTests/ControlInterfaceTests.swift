@@ -80,6 +80,8 @@ struct ControlInterfaceTests {
             report.readBackSHA256 = digest
             report.headSHA256 = digest
             report.foundMarker = JobID()
+            report.bytesUnchanged = 1
+            report.compareSeconds = 1
             self.report = report
             var machine = SlotMachine(
                 slot: SlotDeclaration(name: slot, place: place, reader: reader), isArmed: true, assignment: assignment)
