@@ -40,7 +40,7 @@ package final class Store: Sendable {
     let bootID: String
     let clock: @Sendable () -> WallTime
     /// Verdicts that the file would not take, the oldest first.
-    let overdue = Mutex<[JobEnd]>([])
+    let overdue = Mutex<[JobEnding]>([])
     private let file: StoreFile
     private let queue = DispatchQueue(label: "station.store")
 

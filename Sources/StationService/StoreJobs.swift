@@ -46,13 +46,13 @@ extension Store {
     package func endJob(
         _ id: JobID, _ report: JobReport, failuresInARow: Int? = nil
     ) async throws(StationError) -> CardRecord? {
-        let end = JobEnd(id: id, report: report, failuresInARow: failuresInARow, time: clock())
+        let end = JobEnding(id: id, report: report, failuresInARow: failuresInARow, time: clock())
         return try await perform { database in
             do {
                 // In their order: the streak of a slot is that of its last job.
                 try self.writeOverdue(database)
                 return try end.write(database)
-            } catch let error as StationError where !JobEnd.isFinal(error) {
+            } catch let error as StationError where !JobEnding.isFinal(error) {
                 self.keep(end)
                 throw error
             }

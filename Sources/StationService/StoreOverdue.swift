@@ -2,7 +2,7 @@ import StationCore
 import Synchronization
 
 /// How a job ended, on its way into the store.
-struct JobEnd: Sendable {
+struct JobEnding: Sendable {
     let id: JobID
     let report: JobReport
     let failuresInARow: Int?
@@ -56,7 +56,7 @@ extension Store {
         while let end = overdue.withLock({ $0.first }) {
             do {
                 try end.write(database)
-            } catch let error as StationError where JobEnd.isFinal(error) {
+            } catch let error as StationError where JobEnding.isFinal(error) {
                 // Nothing to be done about it: that job is not, or no longer, under way.
             }
             overdue.withLock { _ = $0.removeFirst() }
@@ -64,7 +64,7 @@ extension Store {
     }
 
     /// Keeps a verdict for later; on the store's queue.
-    func keep(_ end: JobEnd) {
+    func keep(_ end: JobEnding) {
         let isFirst = overdue.withLock { ends in
             ends.append(end)
             return ends.count == 1
