@@ -39,7 +39,7 @@ class Reader:
         """The next command of README must be this one; as the machine's shell gets it."""
         assert self.left.pop(0) == command
         if command.startswith("sudo "):
-            return f"cd /home/ann && USER=ann {command.removeprefix('sudo ')}"
+            return f"cd /home/ann && export USER=ann && {command.removeprefix('sudo ')}"
         return f"cd /home/ann && exec runuser -u ann -- {command}"
 
     def type(self, command, **options):
@@ -72,7 +72,7 @@ def walk(machine, share, new_card, public):
     ann = Reader(machine, share)
     # The host has built it already; what is installed is that package.
     assert ann.left.pop(0) == "packaging/build-deb"
-    ann.type("sudo apt install ./.build/flashing-station_*.deb", timeout=300)
+    ann.type("sudo apt install ./.build/flashing-station_*.deb", timeout=400)
     ann.type('sudo adduser "$USER" station-operator')
     machine.put(b"[Station]\nBootSettleSec=0\n[ImageBuilder]\nMirrors=http://127.0.0.1:8080\n[Build]\nNetwork=offline\n",
                 "/etc/flashing-station/station.conf.d/bench.conf", mode=0o644)
@@ -84,22 +84,22 @@ def walk(machine, share, new_card, public):
     for number, slot in ((1, "slot1"), (2, "slot2")):
         learning = ann.begin(f"sudo stationctl slot learn {slot}", b"yes\n")
         learning.wait_output(r"[Ii]nsert a card", 30)
-        reader = machine.usb_insert(number, new_card(512), id=f"first-{slot}")
+        reader = machine.usb_insert(number, new_card(1200), id=f"first-{slot}")
         assert learning.wait(60).rc == 0
         machine.usb_remove(reader)
         ann.station.wait_state(slot, "absent")
 
     ann.type("stationctl profile import profiles/rpi-4.yaml")
-    ann.type("stationctl assign slot1 slot2 cards.rpi-4.24.10", timeout=300)
+    ann.type("stationctl assign slot1 slot2 cards.rpi-4.24.10", timeout=400)
     machine.run("gzip -c > /home/ann/openwrt.img.gz", stdin=bootable_bytes(4, seed=5))
     ann.type("stationctl image import openwrt.img.gz")
     ann.type("stationctl assign slot2 --image openwrt")
 
-    readers = [machine.usb_insert(1, new_card(512)), machine.usb_insert(2, new_card(512))]
+    readers = [machine.usb_insert(1, new_card(1200)), machine.usb_insert(2, new_card(1200))]
     watching = ann.begin("stationctl watch")
-    watching.wait_output("reading back", 300)
+    watching.wait_output("reading back", 200)
     for slot in ("slot1", "slot2"):
-        ann.station.wait_state(slot, "passed", timeout=300)
+        ann.station.wait_state(slot, "passed", timeout=400)
     watching.stop()
     assert ann.type("stationctl status").stdout.count("PASSED") == 2
     assert ann.type("stationctl history").stdout.count("PASSED") == 2
@@ -107,7 +107,7 @@ def walk(machine, share, new_card, public):
     for reader in readers:
         machine.usb_remove(reader)
 
-    reader = machine.usb_insert(1, new_card(512), throttle_bps=4 << 20)
+    reader = machine.usb_insert(1, new_card(1200), throttle_bps=4 << 20)
     ann.station.wait_phase("slot1", "writing")
     machine.usb_remove(reader)
     assert ann.station.wait_verdict("slot1")["verdict"] == {"verdict": "failed", "reason": "card_removed"}

@@ -126,3 +126,9 @@ def test_every_key_of_the_configuration_is_in_its_man_page():
     assert len(keys) > 15
     for key in keys:
         assert re.search(rf"^\.B {key}=$", page, re.MULTILINE), f"{key} is not in station.conf(5)"
+
+
+def test_readme_tells_how_much_room_it_takes(package):
+    told = int(re.search(r"Installed it takes (\d+) MB", (ROOT / "README.md").read_text())[1])
+    size = int(run("dpkg-deb", "-f", package, "Installed-Size")) * 1024 / 1e6
+    assert abs(size - told) <= 3, size
