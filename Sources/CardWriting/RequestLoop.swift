@@ -1,4 +1,3 @@
-import Glibc
 import StationLinux
 
 /// What one thread of a job has to itself.
@@ -53,61 +52,39 @@ extension CardJob {
 }
 
 /// Hands out the numbers of requests until one has failed, and none that is too far ahead of one that still runs.
-///
-/// `@unchecked Sendable` because all that changes is guarded by the pthread mutex, which Swift cannot see.
-private final class RequestQueue: @unchecked Sendable {
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private let condition: UnsafeMutablePointer<pthread_cond_t>
+private final class RequestQueue: Sendable {
+    private struct State {
+        var next = 0
+        var running: Set<Int> = []
+        var failure: (index: Int, error: any Error)?
+    }
+
     private let requestCount: Int
     private let window: Int
-    private var nextIndex = 0
-    private var running: Set<Int> = []
-    private var failure: (index: Int, error: any Error)?
+    private let state = Awaited(State())
 
     init(requestCount: Int, window: Int) {
         self.requestCount = requestCount
         self.window = window
-        mutex = .allocate(capacity: 1)
-        mutex.initialize(to: pthread_mutex_t())
-        pthread_mutex_init(mutex, nil)
-        condition = .allocate(capacity: 1)
-        condition.initialize(to: pthread_cond_t())
-        pthread_cond_init(condition, nil)
-    }
-
-    deinit {
-        pthread_cond_destroy(condition)
-        condition.deallocate()
-        pthread_mutex_destroy(mutex)
-        mutex.deallocate()
-    }
-
-    private func locked<Value>(_ body: () -> Value) -> Value {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        return body()
     }
 
     /// Waits where the next request is too far ahead. Nil when there is none, or one has failed. Blocks.
     func next() -> Int? {
-        locked {
-            while failure == nil, nextIndex < requestCount, nextIndex - (running.min() ?? nextIndex) >= window {
-                pthread_cond_wait(condition, mutex)
-            }
-            guard failure == nil, nextIndex < requestCount else { return nil }
-            running.insert(nextIndex)
-            nextIndex += 1
-            return nextIndex - 1
+        state.wait { state -> Int?? in
+            guard state.failure == nil, state.next < requestCount else { return .some(nil) }
+            guard state.next - (state.running.min() ?? state.next) < window else { return nil }
+            state.running.insert(state.next)
+            state.next += 1
+            return state.next - 1
         }
     }
 
     func finish(_ index: Int, _ error: (any Error)? = nil) {
-        locked {
-            running.remove(index)
-            if let error, failure.map({ $0.index > index }) ?? true { failure = (index, error) }
-            pthread_cond_broadcast(condition)
+        state.withLock { state in
+            state.running.remove(index)
+            if let error, state.failure.map({ $0.index > index }) ?? true { state.failure = (index, error) }
         }
     }
 
-    var error: (any Error)? { locked { failure?.error } }
+    var error: (any Error)? { state.withLock { $0.failure?.error } }
 }

@@ -135,7 +135,8 @@ package struct WriterSession: Sendable {
     ) -> Bool {
         let job = CardJob(
             id: request.jobID, medium: device, identity: card.identity, sectorByteCount: card.sectorByteCount,
-            source: source, mode: card.slot.mode, wipe: card.slot.wipe, oldPartitions: card.signatures.partitions,
+            source: source, mode: request.mayUpdate ? card.slot.mode : .full, wipe: card.slot.wipe,
+            oldPartitions: card.signatures.partitions,
             checks: checks,
             settings: settings, control: control)
         let outcome = Mutex<JobReport?>(nil)

@@ -31,7 +31,7 @@ package struct JobPace: Equatable, Sendable {
     /// How much of itself a job hands on to the next.
     private static let inheritedSeconds = 5.0
     /// What is read for the reader's cache at most, besides the image; see `CapacityProbe` and `CardJob`.
-    private static let evictionByteCount = 320.0 * 1024 * 1024
+    private static let evictionByteCount = 336.0 * 1024 * 1024
     /// The image's first MiB goes last and hardly counts.
     private static let headByteCount: UInt64 = 1 << 20
 

@@ -64,7 +64,7 @@ package struct JobStart: Equatable, Codable, Sendable {
         JobRequest(
             jobID: id, disk: device.name, deviceSequence: token.deviceSequence,
             content: Content(byteCount: assignment.byteCount, sha256: assignment.sha256), condition: condition,
-            isDryRun: isDryRun)
+            isDryRun: isDryRun, mayUpdate: trigger == .insertion)
     }
 }
 

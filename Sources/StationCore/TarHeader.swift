@@ -1,5 +1,8 @@
 /// One member of a tar archive as backups have them: POSIX (pax) headers, files with holes as GNU tar's sparse format 1.0.
 /// Debian's tar reads it; of what tar may write, `read` understands what `bytes` makes and nothing else.
+///
+/// Not a library's reader, because root reads a file from anywhere with it: a reader that knows every form of tar takes names, links,
+/// devices and owners that would all have to be refused again, and does so in C.
 package struct TarHeader: Equatable, Sendable {
     package static let blockByteCount = 512
     /// The longest extended header, in bytes.

@@ -64,10 +64,13 @@ package struct JobRequest: Equatable, Codable, Sendable {
     package var condition: Condition
     /// Guard only: the card is never opened for writing.
     package var isDryRun: Bool
+    /// Whether `Mode=update` of the slot counts: only for a card that has just been put in. What was written in this stay, by an
+    /// earlier job or anybody else, might come from the reader's cache and not from the card.
+    package var mayUpdate: Bool
 
     package init(
         jobID: JobID, disk: String, deviceSequence: UInt64, content: Content, condition: Condition = .none,
-        isDryRun: Bool = false
+        isDryRun: Bool = false, mayUpdate: Bool = false
     ) {
         version = Self.currentVersion
         self.jobID = jobID
@@ -76,6 +79,7 @@ package struct JobRequest: Equatable, Codable, Sendable {
         self.content = content
         self.condition = condition
         self.isDryRun = isDryRun
+        self.mayUpdate = mayUpdate
     }
 }
 

@@ -42,52 +42,25 @@ package enum WorkerThreads {
 }
 
 /// Lets threads pass one after the other in the order of their numbers: 0, 1, 2 …
-package final class Turnstile: @unchecked Sendable {
-    // @unchecked because `next` and `isBroken` are guarded by the pthread mutex, which Swift cannot see.
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private let condition: UnsafeMutablePointer<pthread_cond_t>
-    private var next = 0
-    private var isBroken = false
-
-    package init() {
-        mutex = .allocate(capacity: 1)
-        mutex.initialize(to: pthread_mutex_t())
-        pthread_mutex_init(mutex, nil)
-        condition = .allocate(capacity: 1)
-        condition.initialize(to: pthread_cond_t())
-        pthread_cond_init(condition, nil)
+package final class Turnstile: Sendable {
+    private struct State {
+        var next = 0
+        var isBroken = false
     }
 
-    deinit {
-        pthread_cond_destroy(condition)
-        condition.deallocate()
-        pthread_mutex_destroy(mutex)
-        mutex.deallocate()
-    }
+    private let state = Awaited(State())
+
+    package init() {}
 
     /// Waits until all smaller numbers have passed, runs the body, and lets the next one in. Blocks.
     /// - Returns: false when the turnstile was broken; the body has not run then.
     package func pass(_ number: Int, _ body: () -> Void) -> Bool {
-        pthread_mutex_lock(mutex)
-        while next != number, !isBroken { pthread_cond_wait(condition, mutex) }
-        guard !isBroken else {
-            pthread_mutex_unlock(mutex)
-            return false
-        }
-        pthread_mutex_unlock(mutex)
+        guard state.wait(for: { $0.isBroken ? false : $0.next == number ? true : nil }) else { return false }
         body()
-        pthread_mutex_lock(mutex)
-        next += 1
-        pthread_cond_broadcast(condition)
-        pthread_mutex_unlock(mutex)
+        state.withLock { $0.next += 1 }
         return true
     }
 
     /// Lets nobody pass any more and sends away who waits.
-    package func breakDown() {
-        pthread_mutex_lock(mutex)
-        isBroken = true
-        pthread_cond_broadcast(condition)
-        pthread_mutex_unlock(mutex)
-    }
+    package func breakDown() { state.withLock { $0.isBroken = true } }
 }

@@ -16,6 +16,7 @@ package enum TemporaryFile {
 
     private static func named(_ bytes: [UInt8], _ open: (String) throws -> Descriptor) throws -> Descriptor {
         let directory = getenv("TMPDIR").map { String(cString: $0) } ?? P_tmpdir
+        // mkstemp(3) asks for six of this letter, and puts others in their place.
         var name = Array("\(directory)/flashing-station-test-XXXXXX".utf8CString)
         let number = mkstemp(&name)
         guard number >= 0 else { throw SystemError("mkstemp", directory) }

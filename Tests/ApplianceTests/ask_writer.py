@@ -22,6 +22,7 @@ request = {
     "content": {"byteCount": len(content), "sha256": hashlib.sha256(content).hexdigest(), "patches": []},
     "condition": {"none": {}},
     "isDryRun": "--dry-run" in sys.argv,
+    "mayUpdate": False,
 }
 writer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 writer.connect(f"/run/flashing-station/writer/{slot}")

@@ -3,7 +3,7 @@
 import pytest
 
 from practice_card import PracticeCard
-from practice_station import PracticeStation
+from practice_station import PracticeStation, wait_until
 from test_station import add_image
 from writer_bench import MIB, bytes_at
 
@@ -74,6 +74,19 @@ def test_a_card_that_has_the_image_passes_unwritten_and_one_that_was_changed_is_
 
     shown = station.stationctl("history", "--limit", "1", "--json").stdout
     assert '"bytesUnchanged"' in shown
+
+
+def test_a_card_that_is_in_already_is_written_in_full(station, card):
+    # What was written in its stay might come from the reader's cache, so nothing that is read counts.
+    flash(station, card, 1)
+    reader = station.bench.insert("2", card, "slot2")
+    assert station.wait_for_state("slot2", "passed", "failed")["job"]["report"]["bytesWritten"] == 0
+    station.call("Flash", slot="slot2", isDryRun=False)
+    job = wait_until(lambda: next((job for job in station.history() if job["trigger"] == "flash" and job.get("report")), None),
+                     60, "the second job's end")
+    assert job["report"]["verdict"] == {"verdict": "passed"}
+    assert job["report"]["bytesWritten"] == IMAGE_BYTES and job["report"].get("bytesUnchanged") is None
+    reader.unplug()
 
 
 def test_what_was_there_and_is_spoilt_while_the_rest_is_written_fails(station, card):

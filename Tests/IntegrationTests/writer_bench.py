@@ -104,7 +104,7 @@ class Writer:
         self.job = job or uuid.uuid4().hex
         request = {"version": version, "jobID": self.job, "disk": disk, "deviceSequence": sequence,
                    "content": {"byteCount": byte_count, "sha256": sha256, "patches": list(patches)},
-                   "condition": condition or {"none": {}}, "isDryRun": dry_run}
+                   "condition": condition or {"none": {}}, "isDryRun": dry_run, "mayUpdate": False}
         self.send(json.dumps(request).encode(), [image] if descriptors is None else descriptors)
 
     def send(self, message, descriptors=()):

@@ -164,11 +164,27 @@ struct VocabularyTests {
                 jobID: JobID(), disk: "sda", deviceSequence: .max,
                 content: Content(
                     byteCount: 5, sha256: try Samples.digest("a"), patches: [.init(offset: 1, bytes: [0, 255])]),
-                condition: condition, isDryRun: true)
+                condition: condition, isDryRun: true, mayUpdate: true)
             #expect(try JSONDecoder().decode(JobRequest.self, from: JSONEncoder().encode(request)) == request)
         }
         let command = try JSONEncoder().encode([WriterCommand.cancel])
         #expect(try JSONDecoder().decode([WriterCommand].self, from: command) == [.cancel])
+    }
+}
+
+@Suite("What a writer is asked for")
+struct JobRequestTests {
+    @Test(
+        "is an update only of a card that has just been put in",
+        arguments: [
+            JobTrigger.insertion, .flash, .resumed, .atBoot,
+        ])
+    func mayUpdate(trigger: JobTrigger) throws {
+        let start = JobStart(
+            id: JobID(), slot: try SlotName("slot1"), token: InsertionToken(bootID: "b", deviceSequence: 1),
+            device: Samples.card(), assignment: try Samples.assignment(), condition: .none, isDryRun: false,
+            trigger: trigger, callerUserID: nil)
+        #expect(start.request.mayUpdate == (trigger == .insertion))
     }
 }
 
