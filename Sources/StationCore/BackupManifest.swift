@@ -93,20 +93,21 @@ package struct BackupManifest: Codable, Equatable, Sendable {
                     "the backup was made by station \(stationVersion.printable(limit: 40)): install that version, or a later one"
             )
         }
-        var directories = Set(BackupArea.roots)
+        // By their bytes: two names that are composed differently are equal to Swift, and two files.
+        var directories = Set(BackupArea.roots.map { Array($0.utf8) })
         var seen = directories
         var sum: UInt64 = 0
         for member in members {
-            let isNew = seen.insert(member.path).inserted
+            let isNew = seen.insert(Array(member.path.utf8)).inserted
             if !isNew, !(member.kind == .directory && BackupArea.roots.contains(member.path)) {
                 throw BackupArea.refusal(member.path, "is there twice")
             }
             try check(member)
-            let parent = member.path.split(separator: "/").dropLast().joined(separator: "/")
-            guard parent.isEmpty || directories.contains(parent) else {
+            let parent = Path.parent(member.path)
+            guard parent == "." || directories.contains(Array(parent.utf8)) else {
                 throw BackupArea.refusal(member.path, "stands in no directory that comes before it")
             }
-            if member.kind == .directory { directories.insert(member.path) }
+            if member.kind == .directory { directories.insert(Array(member.path.utf8)) }
             let (total, isTooMuch) = sum.addingReportingOverflow(member.byteCount ?? 0)
             guard !isTooMuch, total <= Self.totalLimit else {
                 throw BackupArea.refusal(member.path, "is larger than anything")
@@ -116,7 +117,7 @@ package struct BackupManifest: Codable, Equatable, Sendable {
         guard sum == byteCount else {
             throw StationError("backup_invalid", "\(Self.memberName): the sizes do not add up to byteCount")
         }
-        guard seen.contains(BackupArea.storeMember) else {
+        guard seen.contains(Array(BackupArea.storeMember.utf8)) else {
             throw StationError(
                 "backup_invalid", "\(BackupArea.storeMember) is not among the members: no station's state is without")
         }

@@ -181,8 +181,7 @@ package enum SmallFile {
             try file.synchronise()
             _ = try retrying("rename", path) { rename(temporary, path) }
             // The name, too, is to outlive a power cut.
-            let directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-            try Descriptor(opening: directory.isEmpty ? "/" : directory, O_RDONLY | O_DIRECTORY).synchronise()
+            try FileName.synchronise(directory: Path.parent(path))
         } catch let error as SystemError {
             unlink(temporary)
             throw error

@@ -31,12 +31,6 @@ package enum FileName {
     package static func synchronise(directory: String) throws(SystemError) {
         try Descriptor(opening: directory, O_RDONLY | O_DIRECTORY).synchronise()
     }
-
-    /// The directory that a path is in.
-    package static func parent(_ path: String) -> String {
-        guard let slash = path.lastIndex(of: "/") else { return "." }
-        return slash == path.startIndex ? "/" : String(path[..<slash])
-    }
 }
 
 extension Descriptor {

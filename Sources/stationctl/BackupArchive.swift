@@ -53,7 +53,7 @@ final class BackupArchive {
     }
 
     static func beside(_ path: String, _ suffix: String) -> String {
-        "\(FileName.parent(path))/.\(path.split(separator: "/").last ?? "backup").\(suffix)"
+        "\(Path.parent(path))/.\(Path.parts(path).last ?? "backup").\(suffix)"
     }
 
     /// An empty file beside the backup that nobody sees, and that is gone with its descriptor.
@@ -71,12 +71,12 @@ final class BackupArchive {
     /// - Parameter storedByteCount: of all members.
     /// - Throws: `storage_full`, with the numbers.
     func demandRoom(_ storedByteCount: UInt64) throws(StationError) {
-        guard let free = (try? FileSystemRoom(of: FileName.parent(path)))?.freeByteCount, free < storedByteCount else {
+        guard let free = (try? FileSystemRoom(of: Path.parent(path)))?.freeByteCount, free < storedByteCount else {
             return
         }
         throw StationError(
             "storage_full",
-            "the backup needs \(exactly(storedByteCount)), and \(FileName.parent(path).printable()) has \(exactly(free)) free",
+            "the backup needs \(exactly(storedByteCount)), and \(Path.parent(path).printable()) has \(exactly(free)) free",
             remedy: "name a file on another disk, or leave the Image Builders out: --without-builders")
     }
 
@@ -198,7 +198,7 @@ final class BackupArchive {
         case ENOSPC, EDQUOT:
             StationError(
                 "storage_full",
-                "\(FileName.parent(path).printable()) was full after \(exactly(position)) of the backup",
+                "\(Path.parent(path).printable()) was full after \(exactly(position)) of the backup",
                 remedy: "name a file on another disk")
         case EFBIG:
             StationError(
@@ -224,7 +224,7 @@ final class BackupArchive {
         do {
             try file.synchronise()
             try FileName.move(partialPath, to: path)
-            try FileName.synchronise(directory: FileName.parent(path))
+            try FileName.synchronise(directory: Path.parent(path))
         } catch {
             guard error.number == EEXIST else { throw failure(error) }
             throw StationError(

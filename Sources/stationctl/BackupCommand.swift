@@ -123,9 +123,9 @@ enum BackupCommand {
     /// What other users write there is reached by no link.
     private static func open(_ member: String, _ places: StationPlaces) throws(SystemError) -> Descriptor {
         let flags = O_RDONLY | O_NONBLOCK
-        guard member.hasPrefix("state/") else { return try Descriptor(opening: places.path(member), flags) }
+        guard let name = Path.below("state", member) else { return try Descriptor(opening: places.path(member), flags) }
         let state = try Descriptor(opening: places.state, O_RDONLY | O_DIRECTORY)
-        return try Descriptor(beneath: state, String(member.dropFirst("state/".count)), flags)
+        return try Descriptor(beneath: state, name, flags)
     }
 
     private static func manifest(

@@ -84,13 +84,14 @@ final class BackupReader {
             guard let header = try nextHeader() else {
                 throw damaged("the archive ends before \(current), which is in its manifest")
             }
-            guard header.path == member.path else {
+            guard header.path.utf8.elementsEqual(member.path.utf8) else {
                 throw BackupArea.refusal(header.path, "is not what the manifest has in its place, \(current)")
             }
             let kinds: [BackupManifest.Member.Kind: TarHeader.Kind] = [
                 .file: .file, .directory: .directory, .link: .link,
             ]
-            guard header.kind == kinds[member.kind], header.linkTarget == member.target ?? "" else {
+            guard header.kind == kinds[member.kind], header.linkTarget.utf8.elementsEqual((member.target ?? "").utf8)
+            else {
                 throw BackupArea.refusal(header.path, "is something else than the manifest says")
             }
             let output = try sink(member)

@@ -60,7 +60,7 @@ struct BackupTree {
     private mutating func visit(_ member: String) throws(StationError) {
         let path = places.path(member)
         // What manages a host's configuration makes links there: what they lead to is kept.
-        let isConfig = member.hasPrefix("config/")
+        let isConfig = Path.below("config", member) != nil
         guard let status = try? FileStatus(of: path, followingLinks: false) else { return }
         var kind = status.kind
         if kind == .link, isConfig, let target = try? FileStatus(of: path), target.kind == .regular { kind = .regular }

@@ -116,7 +116,7 @@ struct RestoreExchange {
                     "put the one that you want at \(exchange.target.printable()) by hand, then remove \(places.marker.printable())"
             )
         }
-        try FileName.synchronise(directory: FileName.parent(exchange.target))
+        try FileName.synchronise(directory: Path.parent(exchange.target))
         return step
     }
 
@@ -126,7 +126,7 @@ struct RestoreExchange {
         JournalSocket.write(.stationRestored(commit), as: "stationctl")
         do {
             _ = try retrying("unlink", places.marker) { unlink(places.marker) }
-            try FileName.synchronise(directory: FileName.parent(places.marker))
+            try FileName.synchronise(directory: Path.parent(places.marker))
         } catch { throw error.asStationError("restore_unwritable", remedy: "remove it by hand") }
         startUnits()
     }

@@ -23,7 +23,7 @@ final class RestoreUnpacking {
         state = places.state + RestoreCommit.freshSuffix
         for target in [places.config, places.state] {
             guard let here = try? FileStatus(of: target, followingLinks: false),
-                let above = try? FileStatus(of: FileName.parent(target))
+                let above = try? FileStatus(of: Path.parent(target))
             else { continue }
             guard here.kind == .directory, here.fileSystemNumber == above.fileSystemNumber else {
                 throw StationError(
@@ -67,7 +67,7 @@ final class RestoreUnpacking {
             throw StationError(
                 "storage_full",
                 "the restored state needs \(Quantity.bytes(needed)) (\(needed) bytes) beside the present one, and "
-                    + "\(FileName.parent(state).printable()) has \(Quantity.bytes(free)) (\(free) bytes) free",
+                    + "\(Path.parent(state).printable()) has \(Quantity.bytes(free)) (\(free) bytes) free",
                 remedy: "make room; nothing was changed")
         }
         if onlyStore { try make("\(state)/store") }

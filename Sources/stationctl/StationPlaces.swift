@@ -45,7 +45,7 @@ struct StationPlaces {
     func path(_ member: String, config: String? = nil, state: String? = nil) -> String {
         for (root, directory) in [("config", config ?? self.config), ("state", state ?? self.state)] {
             if member == root { return directory }
-            if member.hasPrefix(root + "/") { return directory + member.dropFirst(root.count) }
+            if let name = Path.below(root, member) { return "\(directory)/\(name)" }
         }
         return member
     }

@@ -57,7 +57,7 @@ struct BackupTests {
             "state/x",
             "state/store/station.db-wal", "state/store/x/y", "state/images/x", "state/images/.import-1.part",
             "state/images/\(sha).img/x", "state/builds/x", "state/builds/.\(build).partial", "state/builders/.lock",
-            "config/\u{0}x", "manifest.json", String(repeating: "config/", count: 200) + "x",
+            "config/\u{0}x", "config/../\u{301}evil", "config/../\u{200D}evil", "/\u{301}evil", "manifest.json", String(repeating: "config/", count: 200) + "x",
         ])
     func bad(path: String) {
         #expect(Self.code(Self.manifest([Self.file(path)])) == "backup_member")
@@ -69,7 +69,8 @@ struct BackupTests {
             ("state/builders/\(sha)/tree/a", "b", true), ("state/builders/\(sha)/tree/a", "../b", true),
             ("state/builders/\(sha)/tree/a", "./../tree/b", true), ("state/builders/\(sha)/tree/a", "../../b", false),
             ("state/builders/\(sha)/tree/a", "/usr/bin/python3", true), ("state/builders/\(sha)", "/usr", false),
-            ("state/builders/\(sha)/tree/a", "", false),
+            ("state/builders/\(sha)/tree/a", "", false), ("state/builders/\(sha)/tree/a", "../../\u{301}b", false),
+            ("state/images/\(sha).img", "/\u{301}", false),
             ("state/builders/\(sha)/tree/a", "../../\(sha)/b", false), ("state/builders/\(sha)", "x", false),
             ("state/images/\(sha).img", "x", false), ("config/slots.d", "x", false),
             ("state/store/station.db", "x", false),
@@ -82,6 +83,15 @@ struct BackupTests {
         manifest.members.removeAll { $0.path == path }
         manifest.members.append(BackupManifest.Member(path: path, kind: .link, target: target))
         #expect((Self.code(manifest) == nil) == isGood)
+    }
+
+    @Test("names are told apart by their bytes")
+    func names() {
+        let (one, other) = ("config/\u{E9}", "config/e\u{301}")
+        #expect(one == other, "else this test proves nothing")
+        #expect(Self.code(Self.manifest([Self.file(one), Self.file(other), Self.file("config/\u{301}x")])) == nil)
+        #expect(Self.code(Self.manifest([Self.directory(one), Self.file("\(other)/x")])) == "backup_member")
+        #expect(Self.code(Self.manifest([Self.directory(one), Self.file("\(one)/x")])) == nil)
     }
 
     @Test("refuses what is there twice, stands in no directory, does not add up, or is of another form")
