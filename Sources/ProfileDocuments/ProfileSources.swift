@@ -66,16 +66,10 @@ package struct ProfileSources {
         let isAbsolute = Path.isAbsolute(source)
         let directory = Path.parent(isAbsolute ? source : file)
         if isAbsolute { return (directory, Path.parts(source).last ?? ".") }
-        guard source.hasPrefix("profiles/"), let real = realPath(directory) else { return (directory, source) }
+        guard source.hasPrefix("profiles/"), let real = FileName.real(directory) else { return (directory, source) }
         let parts = Path.parts(real)
         guard let last = parts.lastIndex(of: "profiles") else { return (directory, source) }
         return ("/" + parts[..<last].joined(separator: "/"), source)
-    }
-
-    private static func realPath(_ path: String) -> String? {
-        guard let real = realpath(path, nil) else { return nil }
-        defer { free(real) }
-        return String(cString: real)
     }
 
     private mutating func find(_ source: String, _ field: String) -> Overlay.Origin? {

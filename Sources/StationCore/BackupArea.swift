@@ -56,7 +56,10 @@ package enum BackupArea: Equatable, Sendable {
     package func mode(_ path: String, _ kind: BackupManifest.Member.Kind, archived: UInt32?) -> UInt32 {
         let isRoot = Path.parts(path).count == (self == .config || self == .state ? 1 : 2)
         switch self {
-        case .config, .state: return kind == .directory ? 0o755 : (archived ?? 0o644) & 0o755 | 0o400
+        case .state: return 0o755
+        // What is shut, as keys are, stays so.
+        case .config where kind == .directory: return (archived ?? 0o755) & 0o755 | 0o700
+        case .config: return (archived ?? 0o644) & 0o755 | 0o400
         case .store: return kind == .directory ? 0o700 : 0o600
         case .images: return kind == .directory ? 0o750 : 0o440
         case .builders, .builds:

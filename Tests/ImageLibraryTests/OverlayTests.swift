@@ -105,7 +105,9 @@ struct OverlayTests {
         #expect(try failure(changed("b-c", set(156..<157, type))) == "overlay_invalid")
     }
 
-    @Test("links that lead out are refused", arguments: ["/etc/passwd", "../a", "sub/../../a", "", "../\u{301}a", "/\u{301}a"])
+    @Test(
+        "links that lead out are refused",
+        arguments: ["/etc/passwd", "../a", "sub/../../a", "", "../\u{301}a", "/\u{301}a"])
     func links(target: String) throws {
         #expect(try failure(changed("link", set(157..<257, target))) == "overlay_invalid")
         #expect(try failure(changed("link", set(157..<257, "sub/inner"))) == nil)
