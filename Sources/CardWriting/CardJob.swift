@@ -167,7 +167,7 @@ package struct CardJob: Sendable {
             try readSource(into: buffer, at: offset)
             if writing.presumesZero(index, buffer) {
                 let blocks = probe.blocks(in: offset..<offset + UInt64(count))
-                for block in blocks { try access.write(buffer.prefix(block.count), at: block.lowerBound) }
+                for block in blocks { try access.write(worker.expected.prefix(block.count), at: block.lowerBound) }
                 let byteCount = blocks.reduce(0) { $0 + $1.count }
                 writing.leaveOut(index, blockByteCount: byteCount)
                 control.spare(bytes: count - byteCount)

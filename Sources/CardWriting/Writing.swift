@@ -36,8 +36,10 @@ final class Writing: Sendable {
 
     /// What will be written of the body, unless zeros are left out.
     func byteCount() -> UInt64 {
-        state.withLock {
-            $0.findings.indices.reduce(0) { sum, index in $0.findings[index] == .same ? sum : sum + length(index) }
+        state.withLock { state in
+            state.findings.indices.reduce(0) { sum, index in
+                state.findings[index] == .same ? sum : sum + length(index)
+            }
         }
     }
 

@@ -224,11 +224,13 @@ final class BackupArchive {
         let length = position
         position = UInt64(TarHeader.blockByteCount)
         try put(bytes)
+        guard FileName.isOf(file, partialPath) else {
+            throw StationError(
+                "backup_unwritable", "\(partialPath.printable()) was taken away, or another file put in its place",
+                remedy: "make the backup again")
+        }
         do {
             try file.synchronise()
-            guard FileName.isOf(file, partialPath) else {
-                throw SystemError("rename", partialPath, number: ESTALE)
-            }
             try FileName.move(partialPath, to: path)
             try FileName.synchronise(directory: Path.parent(path))
         } catch {

@@ -381,8 +381,9 @@ def test_the_records_are_those_of_the_state_that_is_named(station, other, tmp_pa
     told = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", station.directory, os.path.join(station.programs, "stationctl"),
          "backup", str(tmp_path / "b.tar"), "--json", *places(other)], capture_output=True, text=True, check=True)
-    answered, backed = told.stdout.splitlines()
-    assert json.loads(answered)["slots"][0]["name"] == "slot1", "the other station answers there: else this test proves nothing"
+    answered, end = json.JSONDecoder().raw_decode(told.stdout)
+    backed = told.stdout[end:]
+    assert answered["slots"][0]["name"] == "slot1", "the other station answers there: else this test proves nothing"
     assert json.loads(backed)["manifest"]["store"]["jobCount"] == 0
 
 
