@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
