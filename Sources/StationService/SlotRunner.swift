@@ -11,7 +11,7 @@ package struct RunnerServices: Sendable {
     package var stuckAfterSeconds: Double
     /// Called after every change that somebody may see.
     package var changed: @Sendable () -> Void
-    /// Called after a job has ended and is on record.
+    /// Called after a job has ended.
     package var jobEnded: @Sendable () -> Void
 
     package init(
@@ -46,6 +46,8 @@ package actor SlotRunner {
     private let services: RunnerServices
     private var machine: SlotMachine
     private var writers: [JobID: SlotWriter] = [:]
+    /// A job that the store did not take: it never began, and has no record that could end.
+    private var unrecorded: JobID?
     /// A look at the card that is under way; a job that begins ends it.
     private var inspection: SlotInspection?
 
@@ -184,7 +186,12 @@ package actor SlotRunner {
             case .end(let start, let report):
                 writers[start.id] = nil
                 let failures = machine.failuresInARow
-                let card = await store { try await $0.endJob(start.id, report, failuresInARow: failures) }
+                var card: CardRecord??
+                if start.id == unrecorded {
+                    unrecorded = nil
+                } else {
+                    card = await store { try await $0.endJob(start.id, report, failuresInARow: failures) }
+                }
                 services.journal.write(.jobEnded(start, report))
                 if let card = card ?? nil { await recall(start.token, nil, card) }
                 services.jobEnded()
@@ -265,8 +272,10 @@ package actor SlotRunner {
                 "inspection_ended", "a job began in \(start.slot)", remedy: "inspect the card when the job is done"))
         inspection = nil
         do {
+            unrecorded = start.id
             try await services.store.beginJob(
                 start, startedAt: SystemClock.wallSeconds(), isClockSynchronised: SystemClock.isSynchronised())
+            unrecorded = nil
             let image = try services.images.open(start.assignment.sha256, byteCount: start.assignment.byteCount)
             services.journal.write(.jobBegan(start))
             writers[start.id] = SlotWriter(

@@ -59,6 +59,8 @@ extension Store {
         }
         let time = clock()
         try await perform { database in
+            // Else the streak of a failure that came before would be written behind it.
+            try? self.writeOverdue(database)
             try database.transaction {
                 let id = try self.assignmentID(assignment, of: slot, by: callerUserID, at: time, in: database)
                 try database.run(

@@ -4,11 +4,20 @@ extension Store {
     /// The jobs that a query asks for, newest first.
     /// - Throws: `verdict_unknown`, `job_id_invalid`, `card_invalid`.
     package func history(_ query: Control.HistoryQuery) async throws(StationError) -> [JobRecord] {
-        let statement = try HistoryStatement(query)
+        _ = try HistoryStatement(query)
         return try await perform { database in
-            try database.query(statement.text, statement.parameters).map { row throws(StationError) in
+            // The file does not know yet what these came to, so it cannot pick them.
+            var inFile = query
+            if self.hasOverdue, query.verdict != nil {
+                (inFile.verdict, inFile.limit) = (nil, HistoryStatement.largestLimit)
+            }
+            let statement = try HistoryStatement(inFile)
+            let records = try database.query(statement.text, statement.parameters).map { row throws(StationError) in
                 self.withOverdue(try JobRecord(row))
             }
+            guard inFile != query else { return records }
+            let wanted = records.filter { $0.report?.verdict.word == query.verdict }
+            return Array(wanted.prefix(query.limit ?? HistoryStatement.defaultLimit))
         }
     }
 }

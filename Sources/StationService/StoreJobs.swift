@@ -49,8 +49,11 @@ extension Store {
         let end = JobEnding(id: id, report: report, failuresInARow: failuresInARow, time: clock())
         return try await perform { database in
             do {
-                // In their order: the streak of a slot is that of its last job.
-                try self.writeOverdue(database)
+                do {
+                    try self.writeOverdue(database)
+                } catch let error as StationError where error.code != "storage_full" {
+                    // Those wait alone.
+                }
                 return try end.write(database)
             } catch let error as StationError where !JobEnding.isFinal(error) {
                 self.keep(end)

@@ -43,24 +43,36 @@ extension Store {
     /// How long after a failure the file is tried again.
     private static let retrySeconds = 5.0
 
-    /// Before the end: writes what is overdue, and takes the log into the file, so that nothing hangs on the log any more.
+    /// Before the end: writes what is overdue, and takes the log into the file, so that nothing hangs on the log any more. Who
+    /// reads the file at that moment, a backup for one, is not waited for: the log stays then.
     func settle() async {
-        try? await perform { database in
-            try self.writeOverdue(database)
-            _ = try database.query("PRAGMA wal_checkpoint(TRUNCATE)")
-        }
+        try? await perform { try self.writeOverdue($0) }
+        try? await perform { try $0.execute("PRAGMA busy_timeout = 200; PRAGMA wal_checkpoint(TRUNCATE)") }
     }
 
     /// Writes what the file would not take before, as far as it takes it now; on the store's queue.
+    ///
+    /// Where there is no room the order is kept, for a slot's streak is that of its last job. A verdict that the file refuses for
+    /// another reason waits alone: damage to what one card left must not cost the others their records.
+    /// - Throws: why some are left.
     func writeOverdue(_ database: StoreDatabase) throws {
-        while let end = overdue.withLock({ $0.first }) {
+        var left = overdue.withLock { $0 }[...]
+        var kept: [JobEnding] = []
+        var problem: (any Error)?
+        while let end = left.first {
             do {
                 try end.write(database)
             } catch let error as StationError where JobEnding.isFinal(error) {
                 // Nothing to be done about it: that job is not, or no longer, under way.
+            } catch {
+                problem = problem ?? error
+                if (error as? StationError)?.code == "storage_full" { break }
+                kept.append(end)
             }
-            overdue.withLock { _ = $0.removeFirst() }
+            left.removeFirst()
         }
+        overdue.withLock { $0 = kept + left }
+        if let problem { throw problem }
     }
 
     /// Keeps a verdict for later; on the store's queue.
@@ -77,6 +89,9 @@ extension Store {
             do { try store.writeOverdue(database) } catch { store.tryAgain() }
         }
     }
+
+    /// Whether history has to look beyond the file.
+    var hasOverdue: Bool { overdue.withLock { !$0.isEmpty } }
 
     /// What a record says that waits for its verdict to be written.
     func withOverdue(_ record: JobRecord) -> JobRecord {

@@ -10,6 +10,7 @@ import os
 import pathlib
 import random
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -79,8 +80,7 @@ def session_machine(share_directory):
 def machine(session_machine):
     """The shared machine with nothing plugged in, before and after the test."""
     yield session_machine
-    for reader in list(session_machine.readers.values()):
-        session_machine.usb_remove(reader)
+    session_machine.pull_all()
     if session_machine.has_sd_card:
         session_machine.mmc_remove()
     if session_machine.glob("/sys/block/md*") or session_machine.glob("/sys/block/dm-*"):
@@ -116,10 +116,14 @@ def pytest_runtest_makereport(item, call):
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BENCH_CONFIGURATION = "/etc/flashing-station/station.conf.d/bench.conf"
+#: A card that hangs is not waited for as patiently as the station would, and the tests begin sooner after boot than an operator's
+#: hand.
+BENCH_TEXT = b"[Station]\nStuckAfterSec=8\nBootSettleSec=0\n"
 
 
 #: Where the machine finds the package, and the writer that lets single checks be taken out.
 PACKAGE = "/mnt/share/station/flashing-station.deb"
+SHIPPED = "/mnt/share/station/shipped.deb"
 PROGRAMS = "/mnt/share/station/bin"
 
 
@@ -131,7 +135,8 @@ def install_station(machine, share):
         (there / "bin").mkdir(parents=True)
         package, = [os.environ["STATION_PACKAGE"]] if "STATION_PACKAGE" in os.environ else ROOT.glob(
             ".build/flashing-station_*.deb")
-        # The same package, but not packed: an emulated processor takes longer to unpack it than to install it.
+        # As it is shipped, for who installs it as README says; for all others it is not packed: an emulated processor takes longer to unpack it than to install it.
+        shutil.copy(package, there / "shipped.deb")
         with tempfile.TemporaryDirectory() as work:
             tree = f"{work}/package"
             subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
@@ -140,9 +145,7 @@ def install_station(machine, share):
         # Debug symbols would only have to go through the machine's slow disk.
         name = "station-writer-unguarded"
         subprocess.run(["strip", "-o", there / "bin" / name, programs / name], check=True)
-    # A card that hangs is not waited for as patiently as the station would, and the tests begin sooner after boot than an
-    # operator's hand.
-    machine.put(b"[Station]\nStuckAfterSec=8\nBootSettleSec=0\n", BENCH_CONFIGURATION, mode=0o644)
+    machine.put(BENCH_TEXT, BENCH_CONFIGURATION, mode=0o644)
     # The machine is thrown away: nothing of it has to survive a power cut in this moment.
     machine.run(f"dpkg --force-unsafe-io --install {PACKAGE}", timeout=180)
     machine.run("systemctl is-active stationd.service station-library.socket")
@@ -227,6 +230,9 @@ class Station:
         """Brings the station to what SLOTS and IMAGES say, from wherever it is."""
         if self.machine.run("systemctl is-active stationd.service", check=False).rc != 0:
             self.machine.run("systemctl reset-failed stationd.service; systemctl start stationd.service")
+        if self.machine.get(BENCH_CONFIGURATION) != BENCH_TEXT:
+            self.machine.put(BENCH_TEXT, BENCH_CONFIGURATION, mode=0o644)
+            self.machine.run("systemctl reload stationd.service")
         there = {slot["name"]: slot for slot in self.json("status")["slots"]}
         self.forget(*there.keys() - SLOTS.keys())
         known = {image["name"] for image in self.json("image", "list")["images"]}
@@ -318,6 +324,11 @@ class Station:
         return self.watch(
             lambda slots: slots[name] if name in slots and slots[name]["state"] in states else None, timeout,
             f"{name} to become {' or '.join(states)}")
+
+    def wait_judged(self, name):
+        """Waits until the station has made up its mind about the card that is in."""
+        return self.watch(lambda slots: slots[name]["state"] not in ("absent", "running") and slots[name],
+                          what=f"{name} to be judged")
 
     def wait_phase(self, name, phase, least_bytes=0, timeout=60):
         """Waits until a job is in the midst of a phase."""

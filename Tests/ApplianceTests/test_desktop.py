@@ -34,7 +34,6 @@ def mounts(machine):
     return machine.run("findmnt --noheadings --list --types vfat --output SOURCE,LABEL", check=False).stdout
 
 
-@pytest.mark.nightly
 def test_an_automounter_never_touches_a_card_in_a_slot_and_still_mounts_a_stick_elsewhere(
         station, machine, automounter, new_card, images):
     card, sd, stick = (fat_card(new_card(32), label) for label in ("CARD", "SDCARD", "STICK"))
@@ -107,7 +106,7 @@ def dirty_cards(machine, tmp_path):
 
 
 @pytest.mark.nightly
-def test_nobody_who_assembles_disks_claims_a_card_in_a_slot_and_all_do_elsewhere(
+def test_md_and_lvm_claim_no_card_in_a_slot_and_do_elsewhere_with_multipathd_awake(
         station, machine, dirty_cards, automounter, multipath, images):
     # Elsewhere it is claimed on sight, which shows that the others could have been: by md and LVM. multipathd is awake, and did
     # not want a reader of this machine's so far: of it this test shows only that it does no harm.

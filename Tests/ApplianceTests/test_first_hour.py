@@ -2,10 +2,11 @@
 import re
 import shlex
 import sys
+import time
 
 import pytest
 
-from conftest import PACKAGE, ROOT, Station, bootable_bytes, install_station, verdict
+from conftest import ROOT, SHIPPED, Station, bootable_bytes, install_station, verdict
 
 import machine as bench
 
@@ -27,8 +28,9 @@ class Reader:
     def __init__(self, machine, share):
         self.machine, self.station = machine, Station(machine)
         self.left = commands()
+        self.began = self.last = time.monotonic()
         machine.run("useradd --create-home --groups systemd-journal ann && install -d -o ann /home/ann/.build /home/ann/profiles/files")
-        machine.run(f"cp {PACKAGE} /home/ann/.build/flashing-station_1_amd64.deb")
+        machine.run(f"cp {SHIPPED} /home/ann/.build/flashing-station_1_amd64.deb")
         for path in sorted((ROOT / "profiles").rglob("*")):
             if path.is_file():
                 target = f"/home/ann/profiles/{path.relative_to(ROOT / 'profiles')}"
@@ -41,6 +43,12 @@ class Reader:
         if command.startswith("sudo "):
             return f"cd /home/ann && export USER=ann && {command.removeprefix('sudo ')}"
         return f"cd /home/ann && exec runuser -u ann -- {command}"
+
+    def clock(self, step):
+        """Says how long a step took, to who watches the test run."""
+        now = time.monotonic()
+        print(f"{step}: {now - self.last:.0f} s", file=sys.__stderr__)
+        self.last = now
 
     def type(self, command, **options):
         return self.machine.run(self.words(command), **options)
@@ -80,6 +88,7 @@ def walk(machine, share, new_card, public):
     machine.run("systemctl reload stationd.service")
     found = ann.type("sudo stationctl doctor", check=False).stdout
     assert "slot learn" in found, found  # of a new station: no slot is declared
+    ann.clock("install")
 
     for number, slot in ((1, "slot1"), (2, "slot2")):
         learning = ann.begin(f"sudo stationctl slot learn {slot}", b"yes\n")
@@ -88,6 +97,7 @@ def walk(machine, share, new_card, public):
         assert learning.wait(60).rc == 0
         machine.usb_remove(reader)
         ann.station.wait_state(slot, "absent")
+        ann.clock(f"{slot} learnt")
 
     ann.type("stationctl profile import profiles/rpi-4.yaml")
     ann.type("stationctl assign slot1 slot2 cards.rpi-4.24.10", timeout=400)
@@ -95,24 +105,34 @@ def walk(machine, share, new_card, public):
     ann.type("stationctl image import openwrt.img.gz")
     ann.type("stationctl assign slot2 --image openwrt")
 
+    ann.clock("images")
+    began = ann.station.now()
     readers = [machine.usb_insert(1, new_card(1200)), machine.usb_insert(2, new_card(1200))]
     watching = ann.begin("stationctl watch")
     watching.wait_output("reading back", 200)
     for slot in ("slot1", "slot2"):
         ann.station.wait_state(slot, "passed", timeout=400)
     watching.stop()
+    ann.clock("first cards")
     assert ann.type("stationctl status").stdout.count("PASSED") == 2
     assert "2 jobs: 2 passed" in ann.type("stationctl history").stdout
     assert "PASSED" in ann.type("journalctl STATION_SLOT=slot1").stdout
+    # The journal is older than this station.
+    assert [entry["STATION_VERDICT"] for entry in ann.station.story(began, "STATION_SLOT=slot1") if "STATION_VERDICT" in entry
+            ] == ["passed"]
     for reader in readers:
         machine.usb_remove(reader)
 
+    began = ann.station.now()
     reader = machine.usb_insert(1, new_card(1200), throttle_bps=4 << 20)
     ann.station.wait_phase("slot1", "writing")
     machine.usb_remove(reader)
     assert verdict(ann.station.wait_verdict("slot1")) == "failed card_removed"
     story = ann.type("journalctl -x STATION_SLOT=slot1").stdout
     assert "FAILED — card_removed" in story and "insert it again" in story
+    assert [entry["STATION_REASON"] for entry in ann.station.story(began, "STATION_SLOT=slot1") if "STATION_VERDICT" in entry
+            ] == ["card_removed"]
     assert "1 job: 1 failed" in ann.type("stationctl history --slot slot1 --verdict failed").stdout
-    assert "NO " in ann.type("stationctl explain slot1").stdout
+    assert re.search(r"^NO +card ", ann.type("stationctl explain slot1").stdout, re.MULTILINE)
+    ann.clock("a card pulled, and its story")
     assert ann.left == []

@@ -95,8 +95,7 @@ def test_a_full_disk_loses_no_verdict_and_begins_no_job_and_room_mends_it(
     station.ctl("image", "remove", "large")
     machine.run("systemctl restart stationd.service")
     assert [verdict(station.history("--slot", name)[0]["report"]) for name in ("slot1", "slot2")] == ["passed", "passed"]
-    for reader in list(machine.readers.values()):
-        machine.usb_remove(reader)
+    machine.pull_all()
     assert begins_with(running, images["image-a"]) and begins_with(refused, images["image-b"])
 
 

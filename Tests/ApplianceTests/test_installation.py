@@ -71,6 +71,7 @@ def test_a_host_that_goes_down_stops_the_daemon_before_its_writers(station, mach
     # Else a job would be ended by the end of its writer, and be a failure.
     for unit in ("station-writer@slot1.service", "station-writer@slot1.socket", "station-library.socket"):
         assert "stationd.service" in machine.run(f"systemctl show -P Before {unit}").stdout.split(), unit
+    assert machine.run("systemctl show -P TimeoutStopUSec stationd.service").stdout.strip() == "10s"
 
 
 @pytest.mark.nightly

@@ -290,7 +290,16 @@ def test_lights_go_dark_with_the_daemon_and_tell_the_truth_when_it_is_back(
     lights.wait_lit(passed)
     lights.wait_trigger(waiting, "pattern")
 
-    # Killed while systemd may not start it again: dark for good.
+
+def test_lights_stay_dark_of_a_daemon_that_was_killed_and_is_not_started_again(
+        station, machine, new_card, keyboard, lights, declare):
+    passed, waiting = keyboard["capslock"], keyboard["scrolllock"]
+    declare("lit", 4, f"Light=led:{passed}")
+    declare("wink", 7, f"Light=led:{waiting}")
+    machine.usb_insert(4, new_card(12))
+    assert verdict(station.wait_verdict("lit")) == "passed"
+    lights.wait_lit(passed)
+    lights.wait_trigger(waiting, "pattern")
     machine.run("systemctl kill --kill-whom=main --signal=STOP stationd.service")
     machine.run("mkdir -p /run/systemd/system/stationd.service.d; printf '[Service]\\nRestart=no\\n' "
                 "> /run/systemd/system/stationd.service.d/no.conf; systemctl daemon-reload")

@@ -132,8 +132,7 @@ def test_after_a_power_cut_only_the_unfinished_card_is_done_again(station, new_c
     machine.usb_insert(3, foreign)
     assert station.wait_state("slot3", "waiting", "running", "passed")["reason"] == "was_in_already"
     machine.run(f"sed -i 's/BootSettleSec=.*/BootSettleSec=0/' {BENCH_CONFIGURATION}; systemctl reload stationd.service")
-    for reader in list(machine.readers.values()):
-        machine.usb_remove(reader)
+    machine.pull_all()
     station.wait_state("eager", "absent")
     station.undeclare("eager")
     assert begins_with(unfinished, images["image-a"]) and begins_with(wanted, images["image-b"])

@@ -99,6 +99,5 @@ def test_what_must_not_be_written_is_refused_by_its_own_reason_and_left_alone(st
                                 where=lambda entry: int(entry["__MONOTONIC_TIMESTAMP"]) > began)
     assert f"sudo stationctl slot learn NAME --device {disk}" in line["MESSAGE"]
     assert machine.run(f"stat -c %G /dev/{disk}").stdout.strip() == "disk"
-    for reader in list(machine.readers.values()):
-        machine.usb_remove(reader)
+    machine.pull_all()
     assert {name: fingerprint(card) for name, card in cards.items()} == before

@@ -48,8 +48,7 @@ def test_a_poweroff_interrupts_a_job_in_time_and_the_card_is_done_again_after_bo
     assert jobs[1]["report"]["detail"] == "the station was stopped", "recorded by the daemon itself, not found at its start"
     # The card that had its verdict is left alone.
     assert station.history("--slot", "slot2")[0]["bootID"] == jobs[1]["bootID"]
-    for reader in list(machine.readers.values()):
-        machine.usb_remove(reader)
+    machine.pull_all()
     assert begins_with(card, images["image-a"]) and begins_with(finished, images["image-b"])
 
 
@@ -84,8 +83,7 @@ def test_a_card_that_bears_the_identity_of_the_root_file_system_costs_the_system
         assert "-8/" in machine.realpath(f"/sys/class/block/{system}"), "the system is on the port of the system disk"
         # Whatever became of the card: the guard's own finding, never the system disk.
         assert slot["state"] == "passed" or slot["reason"] in ("device_busy", "device_mounted", "device_is_system_disk"), slot
-        for reader in list(machine.readers.values()):
-            machine.usb_remove(reader)
+        machine.pull_all()
         assert begins_with(at_boot, images["image-b"]) == (slot["state"] == "passed")
         assert machine.run("touch /root/alive && sync /root/alive").rc == 0
     finally:

@@ -18,8 +18,7 @@ def four_slots(station):
     station.declare({"slot4": (place(4), READER)})
     station.ctl("assign", "slot4", "--image", "image-b")
     yield {name: SLOTS[name][2] if name in SLOTS else "image-b" for name in PORTS}
-    for reader in list(station.machine.readers.values()):
-        station.machine.usb_remove(reader)
+    station.machine.pull_all()
     station.wait_state("slot4", "absent")
     station.undeclare("slot4")
 

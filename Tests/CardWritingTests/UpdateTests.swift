@@ -185,8 +185,13 @@ struct UpdateTests {
     }
 
     /// Cards that hold less than they claim, whatever is on them and whatever their reader's cache answers.
-    @Test("never passes a card that does not show the image", arguments: 0..<160)
-    func neverFalse(seed: Int) throws {
+    @Test("never passes a card that does not show the image, and passes some that do", arguments: 0..<8)
+    func neverFalse(group: Int) throws {
+        let passed = try (group * 20..<group * 20 + 20).count { try passes(seed: $0) }
+        #expect(passed > 0)
+    }
+
+    private func passes(seed: Int) throws -> Bool {
         var random = SeededRandom(seed: UInt64(seed))
         let image =
             random.next() % 2 == 0
@@ -216,9 +221,10 @@ struct UpdateTests {
             medium.wrongBits[random.next() % (4 << 20)] = 4
         }
         let report = try bench.run()
-        guard report.verdict == .passed else { return }
+        guard report.verdict == .passed else { return false }
         #expect(medium.shows(bench.padded, at: 0), "seed \(seed): \(report)")
         // Where anything was written, the capacity was probed.
         #expect(Self.writes(bench).isEmpty || medium.realByteCount == nil, "seed \(seed)")
+        return true
     }
 }

@@ -60,6 +60,8 @@ struct StoreJobTests {
                 == "storage_full")
         #expect(
             try await store.history(Control.HistoryQuery()).map(\.report?.verdict) == [.failed(.readError), .passed])
+        #expect(try await store.history(Control.HistoryQuery(verdict: "passed")).map(\.id) == [starts[0].id])
+        #expect(try await store.history(Control.HistoryQuery(verdict: "refused")).isEmpty)
         #expect(try bench.pullThePlug().open().interruptedJobCount == 2, "nothing is on record yet")
         #expect(await storeFailure { try await store.perform { try store.writeOverdue($0) } }?.code == "storage_full")
         try await store.perform { try $0.execute("PRAGMA max_page_count = \(limit + 100)") }
@@ -71,6 +73,27 @@ struct StoreJobTests {
             try await late.history(Control.HistoryQuery()).map(\.report?.verdict) == [.failed(.readError), .passed])
         #expect(try await late.memory(slot: slot).failuresInARow == 1)
         #expect(await storeFailure { try await store.endJob(starts[0].id, report) }?.code == "job_ended")
+    }
+
+    @Test("a verdict that the file refuses for good keeps no other from its record")
+    func poisoned() async throws {
+        let bench = try StoreBench()
+        let store = try bench.open()
+        let starts = try (0..<2).map { try StoreBench.start(sequence: UInt64($0)) }
+        for start in starts { try await store.beginJob(start, startedAt: 1, isClockSynchronised: true) }
+        try await store.perform {
+            try $0.execute(
+                """
+                CREATE TRIGGER poison BEFORE UPDATE ON jobs WHEN NEW.id = '\(starts[0].id)'
+                    BEGIN SELECT RAISE(ABORT, 'no'); END
+                """)
+        }
+        #expect(await storeFailure { try await store.endJob(starts[0].id, JobReport(.passed)) } != nil)
+        try await store.endJob(starts[1].id, JobReport(.cancelled))
+        #expect(try await store.perform { try $0.query("SELECT id FROM jobs WHERE verdict IS NULL").count } == 1)
+        try await store.perform { try $0.execute("DROP TRIGGER poison") }
+        try await store.perform { try store.writeOverdue($0) }
+        #expect(try bench.pullThePlug().open().interruptedJobCount == 0)
     }
 
     @Test("what the disk refused is written without being asked again", .timeLimit(.minutes(1)))

@@ -930,6 +930,11 @@ class Machine:
         if wait_guest:
             wait_until(lambda: not reader.disks(), timeout, f"the guest to see reader {identifier} gone")
 
+    def pull_all(self):
+        """Pulls every reader out."""
+        for reader in list(self.readers.values()):
+            self.usb_remove(reader)
+
     def _device_del(self, identifier, timeout):
         self.qmp("device_del", id=identifier)
         self.emulator.qmp.wait_event("DEVICE_DELETED", lambda data: data.get("device") == identifier, timeout)
