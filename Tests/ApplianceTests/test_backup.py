@@ -42,13 +42,13 @@ def test_a_station_is_backed_up_purged_installed_anew_and_restored(station, mach
     assert verdict(station.wait_verdict("slot1")) == "passed"
     # A restore that fails starts no station that somebody had stopped, and leaves none stopped that ran.
     before = machine.run("ls -d /etc/flashing-station* /var/lib/flashing-station*").stdout
-    holder = machine.start("systemctl stop stationd.service && flock /var/lib/flashing-station/store/station.db.lock sh -c 'echo held; exec cat'")
+    holder = machine.start("systemctl stop stationd.service && flock /var/lib/flashing-station/store/station.db.lock sh -c 'echo held; exec sleep 600'")
     holder.wait_output("held", 30)
     refused = machine.run(f"stationctl restore --replace --json {BACKUP}", check=False, timeout=180)
     assert json.loads(refused.stdout)["error"]["code"] == "station_running", refused
     assert machine.run("systemctl is-active stationd.service", check=False).stdout.strip() == "inactive"
     assert machine.run("systemctl is-active station-library.socket").stdout.strip() == "active"
-    holder.signal()
+    holder.stop()
     machine.run("systemctl start stationd.service")
     assert machine.run("ls -d /etc/flashing-station* /var/lib/flashing-station*").stdout == before
     machine.run(f"rm -rf {BACKUP} /etc/flashing-station.before-restore-* /var/lib/flashing-station.before-restore-*")
