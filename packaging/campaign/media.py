@@ -239,10 +239,9 @@ def slow_scene(bench, **options):
 
 
 def meet(scene, writer):
-    """Waits for a moment of the job, drawn by lot, from which on it has much to do still."""
-    phase = scene.rng.choice(["probing", "wiping", "writing", "writing", "verifying"])
-    fraction = scene.rng.random() * 0.5 if phase == "writing" else 0
-    writer.wait_phase(phase, done=int(fraction * scene.byte_count))
+    """Waits for a moment of the job, drawn by lot, from which on it has something to do still."""
+    writer.wait_phase(scene.rng.choice(["probing", "wiping", "writing", "writing", "verifying"]))
+    time.sleep(scene.rng.uniform(0, 0.25))
 
 
 def size_that_changes(bench, rng):
@@ -367,11 +366,11 @@ def swapped_and_told(bench, rng):
     swapped(bench, rng, errors=False, told="at once")
 
 
-def swapped_with_errors(bench, rng):
+def swapped_and_errors(bench, rng):
     swapped(bench, rng, errors=True)
 
 
-def swapped_without_errors(bench, rng):
+def swapped_and_no_errors(bench, rng):
     swapped(bench, rng, errors=False)
 
 
@@ -398,6 +397,6 @@ SCENARIOS = {
     "hangs for ever": hang_for_ever,
     "gone, and back as another": gone_and_back_as_another,
     "swapped, and the kernel says so": swapped_and_told,
-    "swapped, with errors between": swapped_with_errors,
-    "swapped, without errors": swapped_without_errors,
+    "swapped, and errors": swapped_and_errors,
+    "swapped, and no errors": swapped_and_no_errors,
 }
