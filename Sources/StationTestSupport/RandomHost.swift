@@ -322,18 +322,21 @@ package struct RandomHost: Sendable {
     }
 
     private mutating func addConsumer() {
-        switch Int.random(in: 0..<5, using: &random) {
-        case 0:
+        switch Int.random(in: 0..<7, using: &random) {
+        case 0, 6:
+            // Nobody holds the disk for it: only who looks finds it.
+            _ = loopOverDevice(leaf())
+        case 1:
             note(.swap)
             let below = device(depth: 3)
             claim(below)
             topology.swaps.append(below.name)
             consumers.append(Consumer(use: .swap(below.name), reach: below.reach))
-        case 1:
+        case 2:
             // Its file system is mounted; nothing else of it is to be seen.
             note(.swapFile)
             _ = fileSystem(depth: 3)
-        case 2:
+        case 3:
             // Assembled, and used by nobody yet.
             note(.idle)
             let below = stack(.crypt, "dm-", [device(depth: 2)])

@@ -9,6 +9,7 @@ import sys
 import types
 
 import pytest
+from practice_card import LoopCard
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging"))
 from campaign import death, judge, run, table  # noqa: E402
@@ -127,6 +128,24 @@ def test_what_is_true_of_a_card_is_read_from_its_bytes(tmp_path, harm, what):
             file.write(harm[1])
     flaw = judge.flaw_of(medium, hashlib.sha256(image).hexdigest(), len(image))
     assert (flaw is None) if what is None else what in flaw, flaw
+
+
+@pytest.fixture(scope="module")
+def two_disks(tmp_path_factory):
+    """A blank one, and one that bears a protected label."""
+    with LoopCard(8 * MIB) as card, LoopCard(8 * MIB) as labelled:
+        subprocess.run(["mke2fs", "-q", "-F", "-L", "OURBOX_DATA", labelled.device], check=True)
+        yield ["--card", card.device, "--labelled", labelled.device]
+
+
+@pytest.mark.parametrize("check", [
+    None, "wholeDisk", "place", "ambiguity", "reader", "cardType", "nodeNumber", "sequence", "sizeLimits", "loop",
+    "protectedLabel"])
+def test_generated_hosts_miss_a_guard_that_lacks(programs, two_disks, check):
+    done = subprocess.run([os.path.join(programs, "topology-campaign"), "--count", "120", "--seed", "11", *two_disks,
+                           *(["--without", check] if check else [])], capture_output=True, text=True, check=False)
+    assert (json.loads(done.stdout)["wrongDiskCount"] > 0) == (check is not None), done.stdout
+    assert done.returncode == (0 if check is None else 1)
 
 
 def test_a_seed_decides_everything_and_counts_the_runs():

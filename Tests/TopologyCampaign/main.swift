@@ -59,7 +59,8 @@ struct GuardedHost {
         let name = disk.record.name
         let device = disk.flaw == .protectedLabel ? labelled : card
         let number = try device.descriptor.status().deviceNumber
-        let slot = try host.slots.first { $0.place == disk.record.place }?.name ?? SlotName("slot1")
+        let places = [disk.record.place, disk.record.otherSide]
+        let slot = try host.slots.first { places.contains($0.place) }?.name ?? SlotName("slot1")
         let records = host.disks.map(\.record)
         let sources = GuardSources(
             slots: { () throws(StationError) in host.slots }, record: { name in records.first { $0.name == name } },
