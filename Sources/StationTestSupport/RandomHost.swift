@@ -222,9 +222,12 @@ package struct RandomHost: Sendable {
 
     private mutating func loopOverDevice(_ below: Below) -> Below {
         note(.loopOverDevice)
-        // The path is that of whoever set it up, in whatever tree; the number is the kernel's.
-        let path = random.chance(percent: 70) ? "/dev/\(below.name)" : "/srv/nodes/disk\(next())"
-        return loop(file: path, device: below.number, below.reach)
+        // The path is that of whoever set it up, in whatever tree; the number is asked of the path, and may be gone with it.
+        switch Int.random(in: 0..<10, using: &random) {
+        case 0...1: return loop(file: "/srv/nodes/disk\(next())", device: below.number, below.reach)
+        case 2: return loop(file: "/dev/\(below.name) (deleted)", device: nil, below.reach)
+        default: return loop(file: "/dev/\(below.name)", device: below.number, below.reach)
+        }
     }
 
     private mutating func loopOverFile(_ system: FileSystem) -> Below {
@@ -232,7 +235,7 @@ package struct RandomHost: Sendable {
         return loop(file: "\(system.target)/disk.img", device: system.number, system.reach)
     }
 
-    private mutating func loop(file: String, device: String, _ reach: [String: Bool]) -> Below {
+    private mutating func loop(file: String, device: String?, _ reach: [String: Bool]) -> Below {
         let name = "loop\(next())"
         let number = "7:\(next())"
         topology.nodes.append(.init(name: name, number: number, backingFile: file, backingDevice: device))

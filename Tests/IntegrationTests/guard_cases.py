@@ -323,6 +323,10 @@ def loop_over_partition(bench, card, reader):
     yield from loop_over_disk(bench, card, reader, over="1")
 
 
+def loop_over_removed_node(bench, card, reader):
+    yield from loop_over_disk(bench, card, reader, over=" (deleted)")
+
+
 def system_disk(bench, card, reader):
     """A file system that this host runs from is on it; here in the writer's own mount namespace."""
     format_card(card)
@@ -393,6 +397,7 @@ GUARD = {
     "a holder of a partition": GuardCase(partition_held_by_mapper, "device_held", ["held"]),
     "a loop device over it": GuardCase(loop_over_disk, "device_backs_loop", ["loop"]),
     "a loop device over a partition": GuardCase(loop_over_partition, "device_backs_loop", ["loop"]),
+    "a loop device over it whose node was removed": GuardCase(loop_over_removed_node, "device_backs_loop", ["loop"]),
     "a file system of the host": GuardCase(system_disk, "device_mounted", ["exclusive", "mounted", "systemDisk"]),
     "a write-protected card": GuardCase(write_protected, "write_protected", ["writeProtection"], slips=False),
     "a card below the slot's limit": GuardCase(minimum, "card_too_small", ["sizeLimits"]),

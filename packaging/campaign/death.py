@@ -407,19 +407,30 @@ def writer_limited(bench, rng):
 
 
 def station_limited(bench, rng):
-    """A daemon that can open hardly any more files loses no job, and is well again when it can."""
+    """A daemon that gets hardly any more files or memory may fail jobs, or die; it loses none, and is well again afterwards."""
     house = House(bench)
     process = house.station.process.pid
-    open_now = max(int(entry) for entry in os.listdir(f"/proc/{process}/fd")) + 1
-    subprocess.run(["prlimit", f"--pid={process}", f"--nofile={open_now + rng.randrange(0, 12)}:4096"], check=True)
+    if rng.random() < 0.5:
+        open_now = max(int(entry) for entry in os.listdir(f"/proc/{process}/fd")) + 1
+        limit = f"--nofile={open_now + rng.randrange(0, 12)}:4096"
+    else:
+        with open(f"/proc/{process}/statm", encoding="ascii") as file:
+            mapped = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        limit = f"--as={mapped + rng.randrange(0, 64) * 65536}:unlimited"
+    bench.outcome.note(limit)
+    subprocess.run(["prlimit", f"--pid={process}", "--core=0", limit], check=True)
     reader = house.insert(house.quick_card())
     deadline = time.monotonic() + rng.uniform(1, 4)
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, EOFError, CallFailed):
             house.look()
         time.sleep(0.05)
-    subprocess.run(["prlimit", f"--pid={process}", "--nofile=1024:4096"], check=True)
-    if house.station.process.poll() is not None:
+    if house.station.process.poll() is None:
+        subprocess.run(["prlimit", f"--pid={process}", "--nofile=1024:4096", "--as=unlimited"], check=True)
+    elif limit.startswith("--as"):
+        bench.outcome.note(f"the station died: {house.station.process.returncode}")
+        house.start()
+    else:
         bench.outcome.surprise("other", f"the station ended: {house.last_words()}")
         house.start()
     house.wait_end()

@@ -2,7 +2,7 @@
 
 from campaign.outcome import FIVE, OTHER
 
-TITLES = ("runs", "jobs", "passed", "failed", "false pass", "wrong disk", "hang", "leak", "lost record", "other")
+TITLES = ("runs", "jobs", "passed rightly", "failed rightly", "false pass", "wrong disk", "hang", "leak", "lost record", "other")
 
 
 def tally(outcomes):
@@ -24,15 +24,12 @@ def is_mutation(outcome):
 
 
 def table(outcomes):
-    """Lines. “passed” and “failed” are those that were right."""
+    """Lines, with a sum at the end."""
     rows = tally(outcome for outcome in outcomes if not is_mutation(outcome))
     width = max([len(name) for name in rows] + [len("scenario")])
-    lines = [f"{'scenario':<{width}}  " + "  ".join(f"{title:>7}" for title in TITLES)]
-    for name, row in rows.items():
-        lines.append(f"{name:<{width}}  " + "  ".join(f"{value:>{max(7, len(title))}}" for value, title in zip(row, TITLES)))
     sums = [sum(column) for column in zip(*rows.values())] if rows else [0] * len(TITLES)
-    lines.append(f"{'all':<{width}}  " + "  ".join(f"{value:>{max(7, len(title))}}" for value, title in zip(sums, TITLES)))
-    return lines
+    return [f"{name:<{width}}  " + "  ".join(f"{value:>{max(5, len(title))}}" for value, title in zip(row, TITLES))
+            for name, row in (("scenario", TITLES), *rows.items(), ("all", sums))]
 
 
 def mutations(outcomes):
