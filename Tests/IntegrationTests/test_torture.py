@@ -27,6 +27,13 @@ station.recv(1 << 18)
 {}
 """
 PASSED = """station.send(json.dumps({"ended": {"_0": {"verdict": {"verdict": "passed"}, "sectorByteCount": 512}}}).encode())"""
+#: A daemon that takes its records with it.
+FORGETFUL = r"""#!/bin/bash
+while [ $# -gt 0 ]; do words+=("$1"); [ "$1" != --state ] || state=$2; shift; done
+trap 'kill $child; wait $child; sqlite3 "$state/store/station.db" "DELETE FROM jobs"; exit 0' TERM
+{real} "${words[@]}" & child=$!
+wait $child
+"""
 SHELL = '#!/bin/sh\n{}\nexec {} "$@"\n'
 
 #: name: (the program that is not what it should be, what it is, the run, the surprise)
@@ -42,6 +49,7 @@ CULPRITS = {
     "a writer that leaves a process": (
         "station-writer", SHELL.format("(setsid sleep 60 > /dev/null 2>&1 &)", "{real}"), "a sound card:5", "leak"),
     "a writer that dies": ("station-writer", LIAR.format(""), "a sound card:6", "other"),
+    "a station that forgets its jobs": ("stationd", FORGETFUL, "pulled, and another:8", "lost_record"),
     "a writer that has all its checks": (
         "station-writer-unguarded", SHELL.format("unset STATION_WITHOUT", "{real}"), "without reader:7", None),
 }

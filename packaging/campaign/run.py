@@ -133,7 +133,7 @@ class Plan:
 
     def __init__(self, known, seed, minutes, only=()):
         self.seed, self.lock, self.numbers = seed, threading.Lock(), collections.Counter()
-        self.outcomes, self.began, self.seconds = [], time.monotonic(), minutes * 60
+        self.outcomes, self.began, self.seconds, self.told = [], time.monotonic(), minutes * 60, 0.0
         chosen = [name for name in known if not only or any(word in name for word in only)]
         changing = [name for name in chosen if name.startswith("without ")]
         hosts = [name for name in chosen if name in topologies.SCENARIOS]
@@ -214,9 +214,11 @@ def campaign(options, programs, directory):
                 shown += len(new)
             for one in surprises(new):
                 print(f"torture: SURPRISE, {one['kind']}: {one['replay']}: {one['what']}", file=sys.stderr, flush=True)
-            if plan.elapsed - getattr(plan, "told", 0) > 10:
+            if plan.elapsed - plan.told > 10:
                 plan.told = plan.elapsed
                 tell_progress(plan)
+    except KeyboardInterrupt:
+        print("torture: interrupted; what did not run is said below", file=sys.stderr)
     finally:
         plan.finished.set()
         for worker in workers:
