@@ -41,8 +41,8 @@ class House:
         self.say("")
         self.station.declare("slot1", "2", **keys)
         self.station.declare("slot2", "3", **keys)
-        #: Cards by their disk sequence number, and jobs that were seen.
-        self.cards, self.seen = {}, set()
+        #: Cards by their disk sequence number, and of each job that was seen to have begun, how.
+        self.cards, self.seen = {}, {}
         self.start()
         data = image_bytes(self.rng, self.rng.randrange(MIB, 3 * MIB))
         self.image = self.import_image("image1", data)
@@ -102,10 +102,12 @@ class House:
     def look(self, slot="slot1"):
         """The slot, and a note of its job."""
         seen = self.station.slot(slot)
-        # It has begun when its writer was heard: before that the station may still find that it cannot be recorded.
+        # It has begun when its writer is past the guard: until its writer is asked, the station may still find that the job
+        # cannot be recorded, and shows it as guarding meanwhile.
         job = seen.get("job") or {}
-        if job.get("progress") or (job and seen["state"] in ("passed", "failed")):
-            self.seen.add(job["id"])
+        phase = job.get("progress", {}).get("phase", "guarding")
+        if phase != "guarding" or (job and seen["state"] in ("passed", "failed")):
+            self.seen.setdefault(job["id"], f"was {seen['state']}, {phase}")
         return seen
 
     def wait_end(self, slot="slot1", seconds=END):
@@ -173,12 +175,12 @@ class House:
 def judge_records(outcome, records, cards, seen, image):
     """Of what began nothing is lost, and what is said to have passed did.
 
-    records: {job: (verdict, disk sequence number)} in their order; cards: by that number; seen: jobs that ran.
+    records: {job: (verdict, disk sequence number)} in their order; cards: by that number; seen: {job: how it was seen}.
     """
-    marked = {judge.marker_job(card.backing) for card in cards.values()} - {None}
-    for job in sorted(seen | marked):
-        if job not in records:
-            outcome.surprise("lost_record", f"job {job} began and is not on record")
+    marked = {judge.marker_job(card.backing): "left its mark on a card" for card in cards.values()}
+    for job, how in {**seen, **marked}.items():
+        if job is not None and job not in records:
+            outcome.surprise("lost_record", f"job {job} {how}, and is not on record")
     last = {}
     for job, (verdict, sequence) in records.items():
         if verdict is None:
