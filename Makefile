@@ -1,6 +1,6 @@
 # An index of the scripts; the logic is in them.
 
-.PHONY: benchmark build deb test try lint dependencies
+.PHONY: benchmark build deb test torture try lint dependencies
 
 build:
 	packaging/build
@@ -22,3 +22,6 @@ deb:
 
 benchmark:
 	packaging/benchmark
+
+torture:
+	packaging/torture

@@ -72,6 +72,11 @@ let package = Package(
         .executableTarget(
             name: "station-writer-unguarded", dependencies: ["StationCore", "StationLinux", "CardWriting"],
             path: "Tests/UnguardedWriter", swiftSettings: house),
+        // Hosts at random, and what the station makes of their disks: a part of packaging/torture. Never installed.
+        .executableTarget(
+            name: "topology-campaign",
+            dependencies: ["StationCore", "StationLinux", "CardWriting", "StationTestSupport"],
+            path: "Tests/TopologyCampaign", swiftSettings: house),
 
         .testTarget(
             name: "StationCoreTests", dependencies: ["StationCore", "StationTestSupport"], swiftSettings: house),

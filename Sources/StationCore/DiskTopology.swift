@@ -128,6 +128,9 @@ package struct DiskTopology: Equatable, Sendable {
 
     /// The devices below a loop device: the one it was set up over, or those of the file system that holds its file.
     private func loopSources(file: String, device: String?) -> [String] {
+        // What the kernel says of a node that was removed meanwhile; the device is read all the same.
+        let removed = " (deleted)"
+        let file = file.hasSuffix(removed) ? String(file.dropLast(removed.count)) : file
         if file.hasPrefix("/dev/"), let name = file.split(separator: "/").last.map(String.init),
             nodes.contains(where: { $0.name == name })
         {

@@ -62,7 +62,8 @@ def ours(loops):
 def programs():
     """The directory with the programs under test."""
     path = os.path.abspath(os.environ.get("STATION_PROGRAMS", os.path.join(ROOT, ".build", "debug")))
-    for name in ("stationd", "station-writer", "station-writer-unguarded", "station-library", "stationctl"):
+    for name in ("stationd", "station-writer", "station-writer-unguarded", "station-library", "stationctl",
+                 "topology-campaign"):
         assert os.access(os.path.join(path, name), os.X_OK), f"{path}/{name} is missing: swift build"
     return path
 

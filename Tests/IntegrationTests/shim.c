@@ -9,6 +9,9 @@
 //   SHIM_FSYNC_ERROR=N        the Nth fsync fails with EIO
 //   SHIM_NO_DIRECT=1          O_DIRECT is left out when a block device is opened: the page cache answers
 //   SHIM_REFUSE_DIRECT=1      opening a block device with O_DIRECT fails with EINVAL
+//   SHIM_LOST_AT=N            a long request that covers N moves nothing, and says that it did
+//   SHIM_READ_ONLY=1          the device says that it is write-protected, and takes writes all the same
+//   SHIM_SEQUENCE_FILE=FILE   the number in it is added to the disk sequence number
 //   SHIM_SEQUENCE_AFTER=N     after N questions for the disk sequence number the answer is another one
 //   SHIM_WRITER_SEQUENCE=1    a descriptor that may write tells another sequence number
 //   SHIM_SECTOR=N             the logical sectors have N bytes
@@ -50,7 +53,7 @@ static int covers(const char *name, off_t offset, size_t count) {
 
 static void *next(const char *name) { return dlsym(RTLD_NEXT, name); }
 
-static int counter = -1, report = -1;
+static int counter = -1, report = -1, sequence = -1;
 
 // With the bare system call: what the kernel itself says.
 static void try_open(const char *when) {
@@ -66,6 +69,8 @@ __attribute__((constructor)) static void begin(void) {
     if (path) counter = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
     path = getenv("SHIM_REPORT_TO");
     if (path) report = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+    path = getenv("SHIM_SEQUENCE_FILE");
+    if (path) sequence = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     if (setting("SHIM_TRY_OPEN") == 1) try_open("before");
 }
 
@@ -94,6 +99,7 @@ static ssize_t any_write(const char *name, int descriptor, const void *buffer, s
             return -1;
         }
         if (covers("SHIM_WRITE_SHORT_AT", offset, count)) count /= 2;
+        if (count > 4096 && covers("SHIM_LOST_AT", offset, count)) return (ssize_t)count;
     }
     return real(descriptor, buffer, count, offset);
 }
@@ -112,6 +118,8 @@ static ssize_t any_read(const char *name, int descriptor, void *buffer, size_t c
         }
         while (covers("SHIM_READ_HANG_AT", offset, count)) sleep(1000);
         if (covers("SHIM_READ_SHORT_AT", offset, count)) count /= 2;
+        // Not the guard's, which reads less at a time.
+        if (count > 65536 && covers("SHIM_LOST_AT", offset, count)) return (ssize_t)count;
     }
     ssize_t got = real(descriptor, buffer, count, offset);
     // Only what the job reads: the guard's reads of a few bytes are something else.
@@ -193,8 +201,13 @@ int ioctl(int descriptor, unsigned long request, ...) {
             if (put(counter, text, sizeof text, 0) < 0) abort();
         }
         if (after >= 0 && count > after) *(unsigned long long *)argument += 1;
+        char more[24] = {0};
+        ssize_t (*get)(int, void *, size_t, off_t) = next("pread");
+        if (sequence >= 0 && get(sequence, more, sizeof more - 1, 0) > 0)
+            *(unsigned long long *)argument += strtoull(more, NULL, 10);
         if (setting("SHIM_WRITER_SEQUENCE") == 1 && mode == O_RDWR) *(unsigned long long *)argument += 1;
     }
+    if (request == BLKROGET && setting("SHIM_READ_ONLY") == 1) *(int *)argument = 1;
     if (request == BLKSSZGET && setting("SHIM_SECTOR") > 0) *(int *)argument = (int)setting("SHIM_SECTOR");
     return result;
 }

@@ -100,11 +100,11 @@ class Writer:
         theirs.close()
 
     def ask(self, *, disk, sequence, byte_count, sha256, image, condition=None, dry_run=False, job=None, patches=(),
-            version=1, descriptors=None):
+            version=1, descriptors=None, may_update=False):
         self.job = job or uuid.uuid4().hex
         request = {"version": version, "jobID": self.job, "disk": disk, "deviceSequence": sequence,
                    "content": {"byteCount": byte_count, "sha256": sha256, "patches": list(patches)},
-                   "condition": condition or {"none": {}}, "isDryRun": dry_run, "mayUpdate": False}
+                   "condition": condition or {"none": {}}, "isDryRun": dry_run, "mayUpdate": may_update}
         self.send(json.dumps(request).encode(), [image] if descriptors is None else descriptors)
 
     def send(self, message, descriptors=()):
@@ -234,7 +234,7 @@ class WriterBench:
         return writer
 
     def ask(self, reader, image, *, writer=None, sequence=None, disk=None, sha256=None, byte_count=None,
-            condition=None, dry_run=False, job=None, patches=(), open_flags=os.O_RDONLY, **options):
+            condition=None, dry_run=False, job=None, patches=(), open_flags=os.O_RDONLY, may_update=False, **options):
         """Starts a writer and hands it a job for the disk of a reader."""
         writer = writer or self.start(**options)
         descriptor = os.open(image.path, open_flags)
@@ -244,7 +244,7 @@ class WriterBench:
                        sequence=examine(node)[5] if sequence is None else sequence,
                        byte_count=len(image.data) if byte_count is None else byte_count,
                        sha256=sha256 or image.sha256, image=descriptor, condition=condition, dry_run=dry_run, job=job,
-                       patches=patches)
+                       patches=patches, may_update=may_update)
         finally:
             os.close(descriptor)
         return writer

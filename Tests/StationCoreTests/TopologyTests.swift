@@ -70,6 +70,8 @@ struct TopologyTests {
     func loops() {
         let overPartition = Node(name: "loop0", number: "7:0", backingFile: "/dev/sda1", backingDevice: "0:5")
         #expect(Self.host([overPartition]).uses(ofDisk: "sda") == [.loop("loop0")])
+        let overRemovedNode = Node(name: "loop0", number: "7:0", backingFile: "/dev/sda1 (deleted)")
+        #expect(Self.host([overRemovedNode]).uses(ofDisk: "sda") == [.loop("loop0")])
         let overFile = Node(name: "loop0", number: "7:0", backingFile: "/mnt/file", backingDevice: "8:1")
         #expect(Self.host([overFile]).uses(ofDisk: "sda") == [.loop("loop0")])
         let elsewhere = Node(name: "loop0", number: "7:0", backingFile: "/tmp/file", backingDevice: "254:1")
