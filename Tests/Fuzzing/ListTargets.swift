@@ -129,7 +129,7 @@ extension FuzzTarget {
             guard let binary = OpenPGPArmour.bytes(of: bytes) else { return }
             try demand(binary.count <= bytes.count, "armour holds more than it is long")
             // Whatever a line ends with, it is the same.
-            guard binary != bytes, let text = String(validating: bytes, as: UTF8.self), !text.contains("\r") else {
+            guard binary != bytes, let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0x0D) else {
                 return
             }
             let other = Array(

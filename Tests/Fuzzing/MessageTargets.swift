@@ -23,7 +23,7 @@ extension FuzzTarget {
                 try demandReadable(error.code, error.message, error.remedy)
                 try demandReply(encoder.failure(error), "\(ControlInterface.name).Failed")
             }
-            let method = String(call.method.prefix(200))
+            let method = call.method.printable(limit: 200)
             try demandReply(encoder.refusal(.methodNotFound(method)), "org.varlink.service.MethodNotFound")
         },
         FuzzTarget("control-stream", lengthLimit: 1024, words: controlWords + ["\0"]) { bytes in
