@@ -112,6 +112,9 @@ struct DocumentTests {
             ("a = \n", "document_syntax 1"),
             ("[a\n", "document_syntax 1"), ("a = 08\n", "document_syntax 1"), ("", "document_empty 1:1"),
             ("a = \"\u{1}\"\n", "document_syntax 1"),
+            // What toml++ thinks cannot be.
+            ("[!]\n", "document_syntax 1:2"), ("a = 1\n [[ ä]]\n", "document_syntax 2:5"),
+            ("a = 1\n[\t\0b]\n", "document_syntax 2:3"),
         ])
     func toml(text: String, problem: String) {
         #expect(code(text, .toml)?.hasPrefix(problem) == true, "\(code(text, .toml) ?? "taken")")
