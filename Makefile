@@ -1,6 +1,6 @@
 # An index of the scripts; the logic is in them.
 
-.PHONY: benchmark build deb test torture try lint dependencies
+.PHONY: benchmark build deb fuzz test torture try lint dependencies
 
 build:
 	packaging/build
@@ -19,6 +19,9 @@ lint:
 
 deb:
 	packaging/build-deb
+
+fuzz:
+	packaging/fuzz
 
 benchmark:
 	packaging/benchmark

@@ -9,6 +9,23 @@ let house: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
 ]
 
+/// The rooms that have parsers.
+let fuzzed: [Target.Dependency] = [
+    "StationCore", "StationLinux", "Digests", "CardWriting", "ProfileDocuments", "ImageLibrary", "StationService",
+    "StationTestSupport",
+]
+
+/// The parsers under fuzzing, from one directory: a test that feeds every input of the kept corpora to them; where `packaging/fuzz`
+/// asks, the program that libFuzzer drives, which cannot be linked without it.
+let fuzzing: Target =
+    Context.environment["STATION_FUZZING"] == nil
+    ? .testTarget(
+        name: "FuzzingTests", dependencies: fuzzed, path: "Tests/Fuzzing", exclude: ["corpus", "Fuzzer.swift"],
+        swiftSettings: house)
+    : .executableTarget(
+        name: "fuzzer", dependencies: fuzzed, path: "Tests/Fuzzing", exclude: ["corpus", "CorpusTests.swift"],
+        swiftSettings: house)
+
 let package = Package(
     name: "flashing-station",
     products: [
@@ -101,6 +118,7 @@ let package = Package(
             name: "StationServiceTests",
             dependencies: ["StationService", "StationCore", "StationLinux", "StationTestSupport"],
             swiftSettings: house),
+        fuzzing,
     ],
     swiftLanguageModes: [.v6],
     cxxLanguageStandard: .cxx17

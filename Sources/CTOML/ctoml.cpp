@@ -2,12 +2,17 @@ extern "C" {
 #include "ctoml.h"
 }
 
+#include <cctype>
 #include <cstring>
 #include <new>
 #include <string>
 #include <string_view>
 #include <vector>
 
+// toml++ takes for granted what is not always so: “[!]” is enough. Then the document is wrong, and the program goes on.
+struct assumption_failed {};
+#undef NDEBUG
+#define TOML_ASSERT(expression) ((expression) ? static_cast<void>(0) : throw assumption_failed{})
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
 
@@ -68,6 +73,23 @@ void add(std::vector<station_toml_node> &nodes, const toml::node &value, const t
     nodes.push_back(node);
 }
 
+// Where the name of a table begins with what no key has, as far as can be told without reading the rest.
+toml::source_position nameless_table(std::string_view text) {
+    for (uint32_t line = 1;; ++line) {
+        const auto end = text.find('\n');
+        const auto row = text.substr(0, end);
+        auto at = row.find_first_not_of(" \t");
+        if (at != row.npos && row[at] == '[') {
+            at = row.find_first_not_of("[ \t", at);
+            if (at != row.npos && !std::isalnum(static_cast<unsigned char>(row[at]))
+                && std::string_view("_-\"']").find(row[at]) == row.npos)
+                return {line, static_cast<uint32_t>(at + 1)};
+        }
+        if (end == text.npos) return {1, 1};
+        text.remove_prefix(end + 1);
+    }
+}
+
 } // namespace
 
 struct station_toml *station_toml_read(const char *bytes, size_t count) {
@@ -79,6 +101,9 @@ struct station_toml *station_toml_read(const char *bytes, size_t count) {
     } catch (const toml::parse_error &error) {
         document->error = std::string(error.description());
         document->place = error.source().begin;
+    } catch (const assumption_failed &) {
+        document->error = "something stands where a key should be";
+        document->place = nameless_table({bytes, count});
     } catch (...) {
         delete document;
         return nullptr;

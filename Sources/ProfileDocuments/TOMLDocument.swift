@@ -86,7 +86,9 @@ private struct TOMLTree {
     private let parsed: OpaquePointer
     private let nodes: UnsafeBufferPointer<station_toml_node>
     private let text: UnsafeBufferPointer<UInt8>
-    /// Where each line begins.
+    /// Where each code point begins, and where the text ends.
+    private let codePoints: [Int]
+    /// With which of the code points each line begins.
     private let lines: [Int]
     private var index = 0
 
@@ -94,15 +96,19 @@ private struct TOMLTree {
         self.parsed = parsed
         nodes = UnsafeBufferPointer(start: station_toml_nodes(parsed), count: station_toml_count(parsed))
         self.text = text
-        lines = [0] + text.indices.filter { text[$0] == UInt8(ascii: "\n") }.map { $0 + 1 }
+        let codePoints = text.indices.filter { text[$0] & 0xC0 != 0x80 }
+        lines = [0] + codePoints.indices.filter { text[codePoints[$0]] == UInt8(ascii: "\n") }.map { $0 + 1 }
+        self.codePoints = codePoints + [text.count]
     }
 
     mutating func document() throws(DocumentProblem) -> DocumentNode {
         var line: UInt32 = 1
         var column: UInt32 = 1
         if let message = station_toml_error(parsed, &line, &column) {
+            // It quotes what it found, whatever that is.
             throw DocumentProblem(
-                "document_syntax", "this is no TOML: " + String(cString: message), at: Self.position(line, column))
+                "document_syntax", "this is no TOML: " + String(cString: message).printable(limit: 300),
+                at: Self.position(line, column))
         }
         var root = try node(depth: 1, otherwise: .start)
         root.position = .start
@@ -164,13 +170,7 @@ private struct TOMLTree {
 
     private func offset(_ line: UInt32, _ column: UInt32) -> Int {
         guard line > 0, Int(line) <= lines.count else { return text.count }
-        var offset = lines[Int(line) - 1]
-        var left = Int(column) - 1
-        while left > 0, offset < text.count {
-            offset += 1
-            while offset < text.count, text[offset] & 0xC0 == 0x80 { offset += 1 }
-            left -= 1
-        }
-        return offset
+        // Looked up, not counted: a line may have thousands of values.
+        return codePoints[min(lines[Int(line) - 1] + max(0, Int(column) - 1), codePoints.count - 1)]
     }
 }

@@ -61,7 +61,7 @@ package struct KeyValueFile: Sendable {
 
     /// An error about one entry that names file, line and key.
     package func error(_ code: String, _ entry: Entry, _ problem: String, remedy: String = "") -> StationError {
-        StationError(code, "\(name):\(entry.line): \(entry.key)= \(problem)", remedy: remedy)
+        StationError(code, "\(name):\(entry.line): \(entry.key.printable(limit: 40))= \(problem)", remedy: remedy)
     }
 
     /// An error about a key that nobody knows, with the nearest one that is known.

@@ -54,9 +54,10 @@ package enum Light: Hashable, TextCoded, Sendable {
     }
 
     /// 1 to 63 printable characters of ASCII without white space at the ends: what the kernel's names of LEDs and labels of
-    /// chips have room for.
+    /// chips have room for. A backslash at the end of a line of a slot file would join it with the next.
     private static func isName(_ text: String) -> Bool {
-        (1...63).contains(text.utf8.count) && text.utf8.allSatisfy { (32...126).contains($0) } && text == text.trimmed
+        (1...63).contains(text.utf8.count) && text == text.trimmed
+            && text.utf8.allSatisfy { (32...126).contains($0) && $0 != UInt8(ascii: "\\") }
     }
 
     private static func invalid(_ text: String, _ problem: String) -> StationError {

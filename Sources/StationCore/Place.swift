@@ -39,21 +39,26 @@ package enum Place: Hashable, TextCoded, Sendable {
         return .mmc(controller: stablePath(parts[1..<host].joined(separator: "/")))
     }
 
+    /// What a place can have. SCSI knows larger numbers, which no reader of cards uses.
+    private static let logicalUnits = 0..<256
+
     /// The logical unit of a SCSI device, the last of its four numbers `H:C:T:L`.
     private static func logicalUnit(_ name: String) -> Int? {
         let numbers = name.split(separator: ":")
-        return numbers.count == 4 ? Int(numbers[3]) : nil
+        guard numbers.count == 4, let unit = Int(numbers[3]), logicalUnits.contains(unit) else { return nil }
+        return unit
     }
 
     /// A device's path without the numbers that the kernel counts out as drivers come up: `xhci-hcd.0.auto` is
     /// `xhci-hcd.auto`. Were two such devices below one parent, both would claim one place, and be refused.
     private static func stablePath(_ path: String) -> String {
         path.split(separator: "/").map { part in
-            let words = part.split(separator: ".", omittingEmptySubsequences: false)
-            guard words.count >= 3, words.last == "auto", Int(words[words.count - 2]) != nil else {
-                return String(part)
+            var words = part.split(separator: ".", omittingEmptySubsequences: false)
+            // However many: a place that is written down and read again must stay the same.
+            while words.count >= 3, words.last == "auto", Int(words[words.count - 2]) != nil {
+                words.remove(at: words.count - 2)
             }
-            return (words.dropLast(2) + ["auto"]).joined(separator: ".")
+            return words.joined(separator: ".")
         }.joined(separator: "/")
     }
 
@@ -115,7 +120,7 @@ package enum Place: Hashable, TextCoded, Sendable {
         let words = text.split(separator: " ").map(String.init)
         if words.count == 8, words[0] == "usb", words[2] == "port", words[4] == "lun", words[6] == "at",
             let speed = Int(words[1]), speed > 0, Self.isPortChain(words[3]), let lun = Int(words[5]),
-            (0..<256).contains(lun), Self.isControllerPath(words[7])
+            Self.logicalUnits.contains(lun), Self.isControllerPath(words[7])
         {
             self = .usb(controller: Self.stablePath(words[7]), hubSpeed: speed, ports: words[3], lun: lun)
         } else if words.count == 3, words[0] == "mmc", words[1] == "at", Self.isControllerPath(words[2]) {
@@ -168,7 +173,8 @@ package enum Place: Hashable, TextCoded, Sendable {
 
     private static func isControllerPath(_ text: String) -> Bool {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        return text.utf8.count <= 512 && text.utf8.allSatisfy { (33...126).contains($0) }
+        // A backslash at the end of a line of a slot file would join it with the next.
+        return text.utf8.count <= 512 && text.utf8.allSatisfy { (33...126).contains($0) && $0 != UInt8(ascii: "\\") }
             && parts.allSatisfy { !$0.isEmpty && $0 != "." && $0 != ".." }
     }
 }

@@ -51,7 +51,8 @@ package struct SlotStatistics: Equatable, Codable, Sendable {
     package static func bytesPerSecond(_ report: JobReport) -> Double? {
         let seconds = report.writeSeconds + report.verifySeconds
         guard report.verdict == .passed, seconds >= 1 else { return nil }
-        return Double(report.bytesWritten + report.bytesVerified) / seconds
+        // A writer may say any number: their sum need not be one.
+        return (Double(report.bytesWritten) + Double(report.bytesVerified)) / seconds
     }
 
     private static func median(_ values: some Sequence<Double>) -> Double? {

@@ -83,13 +83,15 @@ extension String {
     /// The member of `candidates` nearest to this text, when it is near enough to be worth suggesting.
     package func nearest(in candidates: some Sequence<String>) -> String? {
         var best: (name: String, distance: Int)?
+        let length = count
         for candidate in candidates {
+            let limit = Swift.max(1, Swift.min(length, candidate.count) / 3)
             // A word that was begun is near, however much of it is missing.
-            let isBegun = count >= 3 && candidate.hasPrefix(self)
+            let isBegun = length >= 3 && candidate.hasPrefix(self)
+            // None is nearer than its length is: what somebody sends of a megabyte is not compared letter by letter.
+            guard isBegun || abs(length - candidate.count) <= limit else { continue }
             let distance = isBegun ? 1 : lowercased().editDistance(to: candidate.lowercased())
-            if distance <= Swift.max(1, Swift.min(count, candidate.count) / 3), distance < best?.distance ?? .max {
-                best = (candidate, distance)
-            }
+            if distance <= limit, distance < best?.distance ?? .max { best = (candidate, distance) }
         }
         return best?.name
     }

@@ -100,6 +100,14 @@ struct BmapTests {
         #expect(libraryFailure { _ = try Bmap(Array(text.utf8)) }?.code == "bmap_unsupported")
     }
 
+    @Test("a checksum of itself that has another length than its kind has is none", arguments: [40, 63, 65, 4000])
+    func length(digits: Int) throws {
+        let digest = String(repeating: "0", count: digits)
+        let text =
+            "<bmap version=\"2.0\"><ChecksumType>sha256</ChecksumType><BmapFileChecksum>\(digest)</BmapFileChecksum></bmap>"
+        #expect(libraryFailure { _ = try Bmap(Array(text.utf8)) }?.code == "bmap_invalid")
+    }
+
     /// Sizes and ranges that do not fit, in a file whose own checksum is right.
     @Test(
         "ranges behind the end, in no order, or of another number than is said, are refused",

@@ -143,6 +143,8 @@ struct OpenPGPTests {
         let (message, keys) = (bench.bytes("m"), bench.bytes("one.gpg") + bench.bytes("two.gpg"))
         #expect(OpenPGPArmour.bytes(of: bench.bytes("one.asc")) == bench.bytes("one.gpg"))
         #expect(OpenPGPArmour.bytes(of: bench.bytes("m.asc")) != bench.bytes("m.asc"))
+        let fromWindows = String(decoding: bench.bytes("one.asc"), as: UTF8.self).replacing("\n", with: "\r\n")
+        #expect(OpenPGPArmour.bytes(of: Array(fromWindows.utf8)) == bench.bytes("one.gpg"))
         for signature in [bench.bytes("m.sig"), OpenPGPArmour.bytes(of: bench.bytes("m.asc")) ?? []] {
             guard case .success(let key) = bench.verify(signature, of: message, keys: keys) else {
                 Issue.record("\(bench.verify(signature, of: message, keys: keys))")
@@ -172,6 +174,12 @@ struct OpenPGPTests {
         #expect(
             libraryFailure { _ = try OpenPGPVerifier.read(good, isSuccess: false) } != nil, "gpgv's own word counts too"
         )
+    }
+
+    @Test("a line of gpgv's that says nothing is passed over")
+    func wordless() {
+        let report = "[GNUPG:] \n[GNUPG:]  \n"
+        #expect(libraryFailure { _ = try OpenPGPVerifier.read(report, isSuccess: true) }?.code == "signature_invalid")
     }
 }
 

@@ -112,9 +112,20 @@ struct DocumentTests {
             ("a = \n", "document_syntax 1"),
             ("[a\n", "document_syntax 1"), ("a = 08\n", "document_syntax 1"), ("", "document_empty 1:1"),
             ("a = \"\u{1}\"\n", "document_syntax 1"),
+            // What toml++ thinks cannot be.
+            ("[!]\n", "document_syntax 1:2"), ("a = 1\n [[ ä]]\n", "document_syntax 2:5"),
+            ("a = 1\n[\t\0b]\n", "document_syntax 2:3"),
         ])
     func toml(text: String, problem: String) {
         #expect(code(text, .toml)?.hasPrefix(problem) == true, "\(code(text, .toml) ?? "taken")")
+    }
+
+    @Test("in TOML are quoted without what a terminal would act on")
+    func quoted() {
+        let error = #expect(throws: DocumentProblem.self) {
+            try DocumentFormat.toml.read(Array("tr = fa\u{1B}[2J\u{1C}\n".utf8))
+        }
+        #expect(error?.message.printable(limit: .max) == error?.message, "\(error?.message ?? "taken")")
     }
 
     @Test("of another encoding are refused; a byte order mark is not", arguments: DocumentFormat.allCases)
@@ -128,6 +139,21 @@ struct DocumentTests {
         for bytes in others {
             #expect(throws: DocumentProblem.self) { try format.read(bytes) }
         }
+    }
+
+    @Test(
+        "of one line with very many values are read at once", .timeLimit(.minutes(1)),
+        arguments: DocumentFormat.allCases)
+    func longLine(format: DocumentFormat) throws {
+        let list = "[" + String(repeating: "\"é\",1,", count: 20_000) + "23]"
+        let texts: [DocumentFormat: String] = [.yaml: "a: \(list)\n", .json: "{\"a\":\(list)}", .toml: "a = \(list)\n"]
+        let node = try format.read(Array((texts[format] ?? "").utf8))
+        guard case .table(let members) = node.content, case .list(let items)? = members.first?.value.content else {
+            Issue.record("it is no list")
+            return
+        }
+        #expect(items.count == 40_001)
+        #expect(items.last?.content == .scalar(DocumentScalar("23", isQuoted: false, integer: 23)))
     }
 
     @Test("that are deep, or full of values, are refused")

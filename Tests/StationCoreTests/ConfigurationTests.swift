@@ -149,6 +149,14 @@ struct SlotDeclarationTests {
     }
 
     @Test(
+        "is refused without a word that a terminal would act on",
+        arguments: ["[Other]\nWi\u{1B}[2Jpe=x", "Wi\u{1B}pe=x"])
+    func unprintable(line: String) {
+        let error = #expect(throws: StationError.self) { try Self.slot(Self.good + line + "\n") }
+        #expect(error?.message.printable(limit: .max) == error?.message, "\(error?.message ?? "")")
+    }
+
+    @Test(
         "is refused without a place or a reader",
         arguments: ["", "[Slot]\n", "[Slot]\nReader=mmc\n", "[Slot]\nPlace=mmc at x\n"])
     func missing(text: String) {

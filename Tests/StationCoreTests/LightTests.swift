@@ -25,9 +25,10 @@ struct LightTests {
         "nothing else is a light, and least of all a way to another file",
         arguments: [
             "", "led", "led:", "led:.", "led:..", "led:../../block/sda", "led:a/b", "led:.hidden", "led:/dev/sda",
-            "led:a\0b", "led:a\nb", "led: a", "led:ä", "led:\u{202E}", "led:" + String(repeating: "x", count: 64),
-            "LED:a", "gpio:", "gpio:17", "gpio::17", "gpio:x:", "gpio:x:-1", "gpio:x:1024", "gpio:x:+1", "gpio:x:1x",
-            "gpio:x:00017", "gpio:x:17:active-high", "gpio:x:active-low", "gpio:x\n:1", "gpio:é:1", "pwm:0", "green",
+            "led:a\0b", "led:a\nb", "led: a", "led:ä", "led:a\\", "led:\u{202E}",
+            "led:" + String(repeating: "x", count: 64), "LED:a", "gpio:", "gpio:17", "gpio::17", "gpio:x:", "gpio:x:-1",
+            "gpio:x:1024", "gpio:x:+1", "gpio:x:1x", "gpio:x:00017", "gpio:x:17:active-high", "gpio:x:active-low",
+            "gpio:x\n:1", "gpio:é:1", "pwm:0", "green",
         ])
     func nonsense(text: String) {
         let error = #expect(throws: StationError.self) { try Light(text: text) }

@@ -85,7 +85,7 @@ struct PlaceTests {
         for (path, stable) in [
             ("platform/a/xhci-hcd.12.auto", "platform/a/xhci-hcd.auto"), ("a/xhci-hcd.auto", "a/xhci-hcd.auto"),
             ("a/x.0", "a/x.0"), ("a/x.1f.auto", "a/x.1f.auto"), ("a/.3.auto", "a/.auto"), ("a/3.auto", "a/3.auto"),
-            ("b.1.auto/c.2.auto", "b.auto/c.auto"),
+            ("b.1.auto/c.2.auto", "b.auto/c.auto"), ("a/x.0.1.auto", "a/x.auto"),
         ] {
             #expect(try Place(text: "mmc at \(path)") == .mmc(controller: stable))
         }
@@ -130,6 +130,8 @@ struct PlaceTests {
             "/devices/pci0000:00/0000:00:04.0/usb9/9-2/9-2:1.0/host6/target6:0:0/6:0:0:0/block/sda",
             // No SCSI address, no port, no controller.
             "/devices/pci0000:00/0000:00:04.0/usb1/1-2/1-2:1.0/host6/target6:0:0/6:0:0/block/sda",
+            // A logical unit that a slot file could not name.
+            "/devices/pci0000:00/0000:00:04.0/usb1/1-2/1-2:1.0/host6/target6:0:0/6:0:0:256/block/sda",
             "/devices/pci0000:00/0000:00:04.0/usb1/host6/target6:0:0/6:0:0:0/block/sda",
             "/devices/usb1/1-2/1-2:1.0/host6/target6:0:0/6:0:0:0/block/sda",
             "/devices/mmc_host/mmc0/mmc0:aaaa/block/mmcblk0",
@@ -197,7 +199,7 @@ struct PlaceTests {
             "usb 480 port 2 lun 0 at /x", "usb 480 port 2 lun 0 at x/", "usb 480 port 2 lun 0 at x//y",
             "usb 480 port 2 lun 0 at ../x", "usb 480 port 2 lun 0 at x/./y", "usb 480 port 2 lun 0 at ä", "mmc",
             "mmc at",
-            "mmc at ..", "mmc at a b", "MMC at x", "usb 480 port ２ lun 0 at x",
+            "mmc at ..", "mmc at a\\", "mmc at a b", "MMC at x", "usb 480 port ２ lun 0 at x",
         ])
     func badText(text: String) {
         let error = #expect(throws: StationError.self) { try Place(text: text) }

@@ -94,6 +94,15 @@ struct SlotStatisticsTests {
         #expect(SlotStatistics.bytesPerSecond(report) == nil)
     }
 
+    @Test("a writer that says it moved more than can be counted ends nothing")
+    func uncountable() {
+        var report = JobReport(.passed)
+        report.bytesWritten = .max
+        report.bytesVerified = 30
+        report.writeSeconds = 1
+        #expect(SlotStatistics.bytesPerSecond(report) ?? 0 > 1e19)
+    }
+
     @Test("no more than the window counts, the newest first")
     func window() throws {
         let samples = (0..<500).map { SlotStatistics.Sample(hasPassed: $0 < 200) }

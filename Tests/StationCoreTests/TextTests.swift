@@ -83,6 +83,12 @@ struct TextTests {
         #expect(text.nearest(in: ["Place", "Reader", "Wipe", "AtBoot", "MinimumSize", "MaximumSize"]) == word)
     }
 
+    @Test("has no nearest word where it is a megabyte, and nobody waits for that", .timeLimit(.minutes(1)))
+    func tooLong() {
+        let words = (0..<200).map { "slot\($0)" }
+        #expect(String(repeating: "slot", count: 1 << 18).nearest(in: words) == nil)
+    }
+
     @Test(
         "matches patterns",
         arguments: [

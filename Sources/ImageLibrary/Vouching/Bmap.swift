@@ -75,7 +75,7 @@ struct Bmap: Equatable {
     ) throws(StationError) {
         let digits = Array(checksum.utf8)
         var zeroed = file
-        guard digits.count >= 40, let start = file.firstRange(of: digits)?.lowerBound else {
+        guard digits.count == (algorithm == .sha1 ? 40 : 64), let start = file.firstRange(of: digits)?.lowerBound else {
             throw invalid("it has no checksum of itself")
         }
         for index in start..<start + digits.count { zeroed[index] = 0x30 }

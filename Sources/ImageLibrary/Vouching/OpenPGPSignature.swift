@@ -45,7 +45,7 @@ struct OpenPGPVerifier {
     /// Reads what gpgv reports, in the form of GnuPG's `doc/DETAILS`.
     static func read(_ report: String, isSuccess: Bool) throws(StationError) -> String {
         let lines = report.split(separator: "\n").filter { $0.hasPrefix("[GNUPG:] ") }
-            .map { $0.dropFirst(9).split(separator: " ").map(String.init) }
+            .map { $0.dropFirst(9).split(separator: " ").map(String.init) }.filter { !$0.isEmpty }
         func line(_ words: String...) -> [String]? { lines.first { words.contains($0[0]) } }
         if let bad = line("BADSIG", "EXPSIG", "EXPKEYSIG", "REVKEYSIG") {
             let why = [
@@ -90,8 +90,8 @@ enum OpenPGPArmour {
         guard text.contains("-----BEGIN PGP ") else { return file }
         var result: [UInt8] = []
         var block: [Substring]?
-        for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
-            let line = line.last == "\r" ? line.dropLast() : line
+        // To Swift a carriage return and a line feed are one character.
+        for line in text.split(omittingEmptySubsequences: false, whereSeparator: { $0 == "\n" || $0 == "\r\n" }) {
             if line.hasPrefix("-----BEGIN PGP ") {
                 block = []
             } else if line.hasPrefix("-----END PGP "), let lines = block {
