@@ -1,11 +1,13 @@
 """The Friday on which the disk dies: a station is backed up, purged, installed anew, and restored."""
 import json
 
+import pytest
 from conftest import PACKAGE, verdict
 
 BACKUP = "/root/station.tar"
 
 
+@pytest.mark.nightly
 def test_a_station_is_backed_up_purged_installed_anew_and_restored(station, machine, new_card):
     reader = machine.usb_insert(1, new_card(32))
     assert verdict(station.wait_verdict("slot1")) == "passed"

@@ -105,6 +105,7 @@ def test_a_card_is_seen_and_heard_on_the_console(station, display, console, new_
         listening.signal()
 
 
+@pytest.mark.nightly
 def test_nothing_stays_on_the_screen_that_nobody_vouches_for(station, display, console, new_card):
     machine = display
     machine.usb_insert(1, new_card(32))
@@ -127,6 +128,7 @@ def test_nothing_stays_on_the_screen_that_nobody_vouches_for(station, display, c
     assert not console.letters("PASSED") and not console.letters("slot1"), console.lines()
 
 
+@pytest.mark.nightly
 def test_the_console_is_never_blanked_and_has_its_own_time_again_after(station, machine, console):
     try:
         machine.run("printf '\\033[9;7]' > /dev/tty1")

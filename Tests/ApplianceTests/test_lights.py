@@ -240,6 +240,7 @@ def test_two_lights_of_two_colours(station, machine, new_card, tmp_path, lights,
             assert device.stdout.split()[-1] == RED, device.stdout[-200:]
 
 
+@pytest.mark.nightly
 def test_only_what_a_slot_names_is_the_daemons_and_nobody_elses(station, machine, keyboard, lights, declare):
     led, other = keyboard["capslock"], keyboard["numlock"]
     declare("lit", 4, f"Light=led:{led}")

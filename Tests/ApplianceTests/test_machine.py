@@ -56,6 +56,7 @@ def test_files_go_in_and_out_unchanged(machine, tmp_path):
     assert machine.run("stat -c %a /tmp/files/in").stdout.strip() == "750"
 
 
+@pytest.mark.nightly
 def test_logs_are_kept(machine):
     kept = machine.keep_logs("kept-on-purpose")
     try:
@@ -98,6 +99,7 @@ def test_a_card_that_cannot_be_had_leaves_nothing_behind(machine, tmp_path, new_
 # Lights
 
 
+@pytest.mark.nightly
 def test_a_keyboard_has_lights(machine):
     lights = machine.usb_keyboard(8)
     show("all lights", machine.glob("/sys/class/leds/*"))
@@ -153,6 +155,7 @@ def test_leftovers_are_noticed_one_by_one(machine, tmp_path):
 # Other machines
 
 
+@pytest.mark.nightly
 def test_a_blank_card_does_not_boot(new_card):
     with bench.second_boot(new_card()) as boot:
         boot.wait_text("No bootable device")
