@@ -154,19 +154,22 @@ package struct WriterSession: Sendable {
         _ control: JobControl, _ finished: Descriptor = Descriptor(owning: station_eventfd()),
         during work: @escaping @Sendable () -> Void
     ) {
+        // The descriptor only hastens it: a process that has none to spare must see the end, too.
+        let isOver = Mutex(false)
         WorkerThreads.run(2, mustBeParallel: true) { index in
             if index == 0 {
                 work()
+                isOver.withLock { $0 = true }
                 var one: UInt64 = 1
                 _ = try? withUnsafeBytes(of: &one) { try finished.write(all: $0) }
             } else {
-                converse(control, finished: finished)
+                converse(control, finished: finished) { isOver.withLock { $0 } }
             }
         }
     }
 
     /// Tells the station how far the job is and hears what it says, until the job is finished.
-    private func converse(_ control: JobControl, finished: Descriptor) {
+    private func converse(_ control: JobControl, finished: Descriptor, isOver: () -> Bool) {
         var hungUpAt: Double?
         while true {
             let watched = hungUpAt == nil ? socket.descriptor.number : -1
@@ -176,8 +179,9 @@ package struct WriterSession: Sendable {
                 pollfd(fd: control.news.number, events: Int16(POLLIN), revents: 0),
             ]
             _ = poll(&polled, nfds_t(polled.count), hungUpAt == nil ? Self.progressInterval : 50)
+            let isFinished = isOver()
             let tidings = control.tidings()
-            if polled[1].revents != 0 {
+            if isFinished {
                 for progress in tidings { _ = send(.progress(progress)) }
                 return
             }

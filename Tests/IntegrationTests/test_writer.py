@@ -725,6 +725,20 @@ def has_landlock():
     return ctypes.CDLL(None).syscall(444, None, 0, 1) > 0
 
 
+@pytest.mark.parametrize("limit", range(4, 13))
+def test_a_writer_that_can_open_hardly_any_files_comes_to_an_end(own, limit):
+    with LoopCard(8 * MIB) as card:
+        image = own.image()
+        writer = own.ask(own.insert(card), image, wrapper=["prlimit", f"--nofile={limit}"])
+        try:
+            report = writer.report(20)
+        except AssertionError:
+            # Without a word is an end as well, that the station knows of; to go on saying that it works is none.
+            writer.process.wait(5)
+        else:
+            assert verdict_of(report)[0] != "passed" or image.on_card(card)
+
+
 def test_the_writer_holds_the_disk_exclusively_while_it_works(slow):
     card, begin = slow
     writer = begin()
