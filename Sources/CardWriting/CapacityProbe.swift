@@ -43,6 +43,11 @@ struct CapacityProbe {
         offsets = found.filter { $0 >= 1 << 20 && $0 <= last }.sorted()
     }
 
+    /// What of the blocks lies in a range.
+    func blocks(in range: Range<UInt64>) -> [Range<UInt64>] {
+        offsets.filter(range.contains).map { $0..<min($0 + UInt64(Self.blockByteCount), range.upperBound) }
+    }
+
     private static let title = "flashing-station probe 1\n"
 
     /// Whether bytes begin like a block of a probe.

@@ -14,7 +14,8 @@ package import StationLinux
 ///    was read is compared with the job's.
 ///
 /// An update job reads the card first. Where everything is there already, that was the read-back, and nothing is written. Else
-/// the steps are the same, but 3 and 4 leave out what is there.
+/// the steps are the same, but 3 and 4 leave out what is there, and zeros that the card is thought to have already. Where those
+/// are in what 7 reads, they are read with 5, so that whatever must be written of them after all comes before the checks.
 ///
 /// Every way out but `passed` puts the marker back, unless the card is no longer the one of the job.
 package struct CardJob: Sendable {
@@ -139,9 +140,9 @@ package struct CardJob: Sendable {
         let writing = Writing(survey, body: body, probe: probe, requestByteCount: settings.requestByteCount)
         let toZero = Wiping(plan: survey.toZero, probe: probe.offsets).first
         let zeroByteCount = toZero.reduce(0) { $0 + UInt64($1.count) }
-        let evicting = evictionByteCount(writing, body: body) + headDistance(body: body)
+        let evicting = evictionByteCount(writing, body: body) + headDistance(writing, body: body)
         control.plan(
-            furtherBytes: zeroByteCount + wiping.byteCount + writing.byteCount(of: body) + UInt64(body.count) + evicting
+            furtherBytes: zeroByteCount + wiping.byteCount + writing.byteCount() + UInt64(body.count) + evicting
         )
 
         // A job that was stopped before its first write leaves the card as it is.
@@ -154,21 +155,22 @@ package struct CardJob: Sendable {
             try access.synchronise()
         }
         defer { report.bytesWritten = writing.contentBytesWritten }
-        try timed(&report.writeSeconds) { try write(body, writing) }
+        try timed(&report.writeSeconds) { try write(body, writing, probe) }
         try readBack(head: head, body: body, probe: probe, wiping: wiping, writing, &report)
     }
 
-    private func write(_ body: Range<UInt64>, _ writing: Writing) throws {
-        control.enter(.writing, bytes: writing.byteCount(of: body))
-        // A late write in the tail would come behind the checks that show a card that wraps, so nothing is presumed there.
-        let tail = body.upperBound - tailByteCount(body: body)
+    private func write(_ body: Range<UInt64>, _ writing: Writing, _ probe: CapacityProbe) throws {
+        control.enter(.writing, bytes: writing.byteCount())
         try forEachRequest(in: body) { worker, offset, count, index in
             guard writing.finding(index) != .same else { return }
             let buffer = worker.expected.prefix(count)
             try readSource(into: buffer, at: offset)
-            if offset < tail, writing.presumesZero(index, buffer) {
-                writing.leaveOut(index)
-                control.spare(bytes: count)
+            if writing.presumesZero(index, buffer) {
+                let blocks = probe.blocks(in: offset..<offset + UInt64(count))
+                for block in blocks { try access.write(worker.expected.prefix(block.count), at: block.lowerBound) }
+                let byteCount = blocks.reduce(0) { $0 + $1.count }
+                writing.leaveOut(index, blockByteCount: byteCount)
+                control.spare(bytes: count - byteCount)
                 return
             }
             try access.write(buffer, at: offset)

@@ -15,24 +15,15 @@ extension CardJob {
     func evictionByteCount(_ writing: Writing, body: Range<UInt64>) -> UInt64 {
         // Requests that are under way together may overtake each other, when they are written and when they are read.
         let slack = UInt64(2 * settings.requestWindow * settings.requestByteCount)
-        let there = writing.leastDistance(in: body)
+        let there = writing.leastDistance(tail: writing.tail(limit: Self.tailByteCount).range)
         let missing = settings.readerCacheByteCount + slack - min(settings.readerCacheByteCount + slack, there)
         return min(missing, UInt64(areaBehind(body).count))
     }
 
-    /// What is read back after the image's first MiB was written.
-    func tailByteCount(body: Range<UInt64>) -> UInt64 {
-        let request = UInt64(settings.requestByteCount)
-        let tailRequests = Int(min(Self.tailByteCount, UInt64(body.count) / 2) / request)
-        guard tailRequests > 0 else { return 0 }
-        // Cut where the whole body is cut, so that both are the same requests.
-        return UInt64(body.count) - UInt64(requestCount(of: body) - tailRequests) * request
-    }
-
     /// What else is read before the image's first MiB is, so that 64 MiB lie between its writing and its reading.
-    func headDistance(body: Range<UInt64>) -> UInt64 {
+    func headDistance(_ writing: Writing, body: Range<UInt64>) -> UInt64 {
         let there = UInt64(areaBehind(body).count) + UInt64(body.count)
-        return min(there, Self.tailByteCount - tailByteCount(body: body))
+        return min(there, Self.tailByteCount - writing.tail(limit: Self.tailByteCount).readByteCount)
     }
 
     /// Reads for the reader's cache: from behind the image first, then from the image.
@@ -69,10 +60,9 @@ extension CardJob {
         head: AlignedBuffer, body: Range<UInt64>, probe: CapacityProbe, wiping: Wiping, _ writing: Writing,
         _ report: inout JobReport
     ) throws {
-        let tail = tailByteCount(body: body)
-        let split = body.upperBound - tail
+        let (tail, tailByteCount) = writing.tail(limit: Self.tailByteCount)
         let eviction = evictionByteCount(writing, body: body)
-        let distance = headDistance(body: body)
+        let distance = headDistance(writing, body: body)
         control.plan(furtherBytes: eviction + UInt64(body.count) + wiping.byteCount + distance)
 
         let hash = OrderedHash()
@@ -81,8 +71,12 @@ extension CardJob {
         try timed(&report.capacitySeconds) {
             try readPast(eviction, body: body, probe: checks.contains(.capacityAfter) ? probe : nil)
         }
-        control.enter(.verifying, bytes: UInt64(body.count) - tail)
-        try timed(&report.verifySeconds) { try verify(body.lowerBound..<split, hash, writing) }
+        control.enter(.verifying, bytes: UInt64(body.count) - tailByteCount)
+        try timed(&report.verifySeconds) {
+            try verify(body.lowerBound..<tail.lowerBound, hash, writing)
+            // What has to be written of them after all comes before the checks that show a card that wraps.
+            try verify(tail, nil, writing, only: { $0 == .presumedZero })
+        }
         try timed(&report.capacitySeconds) {
             if checks.contains(.capacityAfter) {
                 try verify(probe, at: probe.offsets.filter { $0 >= body.upperBound })
@@ -99,8 +93,8 @@ extension CardJob {
             try access.synchronise()
         }
         writing.add(contentByteCount(at: 0, Self.headByteCount))
-        control.enter(.verifying, bytes: tail)
-        try timed(&report.verifySeconds) { try verify(split..<body.upperBound, hash, writing) }
+        control.enter(.verifying, bytes: tailByteCount)
+        try timed(&report.verifySeconds) { try verify(tail, hash, writing, only: { $0 != .presumedZero }) }
         // What was written last, or once more, is read when the reader's cache holds other things.
         let again = writing.writtenAgain
         let between = again.isEmpty ? distance : settings.readerCacheByteCount
@@ -136,11 +130,20 @@ extension CardJob {
     }
 
     /// Reads a range, compares it with the content, and adds it to the hash in order.
-    /// - Parameter writing: notes what was written once more; nil makes every mismatch final.
-    private func verify(_ range: Range<UInt64>, _ hash: OrderedHash?, _ writing: Writing?) throws {
+    /// - Parameters:
+    ///   - writing: notes what was written once more; nil makes every mismatch final.
+    ///   - isRead: for which requests. The others have been read as zeros, and are added as such.
+    private func verify(
+        _ range: Range<UInt64>, _ hash: OrderedHash?, _ writing: Writing?,
+        only isRead: @escaping @Sendable (Survey.Finding) -> Bool = { _ in true }
+    ) throws {
         try forEachRequest(in: range) { worker, offset, count, _ in
             let expected = worker.expected.prefix(count)
             let read = worker.read.prefix(count)
+            if let writing, !isRead(writing.finding(at: offset)) {
+                worker.read.zero()
+                return
+            }
             try readSource(into: expected, at: offset)
             try access.read(into: read, at: offset)
             if checks.contains(.comparison), let difference = Difference(read, expected) {

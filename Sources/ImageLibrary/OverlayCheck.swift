@@ -10,7 +10,7 @@ struct OverlayCheck {
     private var left: UInt64 = 0
     private var emptyBlocks = 0
     private var last: [UInt8] = []
-    private var directories: Set<String> = []
+    private var directories: Set<[UInt8]> = []
 
     /// - Throws: `overlay_invalid`.
     mutating func take(_ bytes: UnsafeRawBufferPointer) throws(StationError) {
@@ -65,33 +65,24 @@ struct OverlayCheck {
     ) throws(StationError) {
         let shown = "“\(path.printable())”"
         let isDirectory = type == UInt8(ascii: "5")
-        let plain = isDirectory && path.hasSuffix("/") ? String(path.dropLast()) : path
-        let parts = plain.split(separator: "/", omittingEmptySubsequences: false)
+        let bytes = path.utf8.last == UInt8(ascii: "/") && isDirectory ? path.utf8.dropLast() : path.utf8[...]
+        let plain = String(decoding: bytes, as: UTF8.self)
+        let parts = Path.parts(plain, omittingEmpty: false)
         guard !parts.contains(""), !parts.contains("."), !parts.contains(".."), plain.printable() == plain else {
             throw Self.invalid("\(shown) is no path inside a tree")
         }
         let order = Array(plain.utf8)
         guard last.lexicographicallyPrecedes(order) else { throw Self.invalid("\(shown) is out of order") }
-        guard parts.count == 1 || directories.contains(parts.dropLast().joined(separator: "/")) else {
+        guard parts.count == 1 || directories.contains(Array(Path.parent(plain).utf8)) else {
             throw Self.invalid("the directory of \(shown) is not there")
         }
         last = order
         switch type {
-        case UInt8(ascii: "5") where byteCount == 0 && target.isEmpty && path != plain: directories.insert(plain)
+        case UInt8(ascii: "5") where byteCount == 0 && target.isEmpty && path != plain: directories.insert(order)
         case UInt8(ascii: "0") where target.isEmpty: left = (byteCount + 511) / 512 * 512
-        case UInt8(ascii: "2") where byteCount == 0 && Self.staysInside(target, depth: parts.count - 1): break
+        case UInt8(ascii: "2") where byteCount == 0 && Path.staysInside(target, depth: parts.count - 1): break
         default: throw Self.invalid("\(shown) is neither file nor directory, or a link that leads out")
         }
-    }
-
-    private static func staysInside(_ target: String, depth: Int) -> Bool {
-        guard !target.isEmpty, !target.hasPrefix("/") else { return false }
-        var depth = depth
-        for part in target.split(separator: "/") where part != "." {
-            depth += part == ".." ? -1 : 1
-            if depth < 0 { return false }
-        }
-        return true
     }
 
     /// Octal digits; nil for anything else.

@@ -16,8 +16,7 @@ struct VaultRoom {
         self.directory = directory
         self.limit = limit
         usedByteCount = imagePaths.reduce(0) { sum, path in
-            var status = stat()
-            return stat(path, &status) == 0 ? sum + UInt64(max(0, status.st_blocks)) * 512 : sum
+            sum + ((try? FileStatus(of: path))?.allocatedByteCount ?? 0)
         }
     }
 

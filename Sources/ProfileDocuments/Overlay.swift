@@ -1,3 +1,4 @@
+import StationCore
 import StationLinux
 
 /// The files that a profile puts into its image: one tree, made of `overlay_dir` and, above it, `files`.
@@ -45,16 +46,19 @@ package struct Overlay: Sendable {
     }
 
     /// Puts entries in their order and their parents in front of them.
-    init(_ entries: [String: Entry]) {
+    /// - Parameter entries: by the bytes of their paths.
+    init(_ entries: [[UInt8]: Entry]) {
         var all = entries
-        for path in entries.keys {
-            var parts = path.split(separator: "/").dropLast()
-            while !parts.isEmpty {
-                let parent = parts.joined(separator: "/")
-                if all[parent] == nil { all[parent] = Entry(path: parent, content: .directory, mode: 0o755) }
-                parts = parts.dropLast()
+        for entry in entries.values {
+            for parent in Self.parents(of: entry.path) where all[Array(parent.utf8)] == nil {
+                all[Array(parent.utf8)] = Entry(path: parent, content: .directory, mode: 0o755)
             }
         }
         self.entries = all.values.sorted { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
+    }
+
+    /// The directories that a path is in, the nearest first.
+    static func parents(of path: String) -> [String] {
+        Array(sequence(first: path, next: Path.parent).dropFirst().prefix { $0 != "." && $0 != "/" })
     }
 }

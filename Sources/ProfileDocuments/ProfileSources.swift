@@ -12,7 +12,8 @@ import StationLinux
 package struct ProfileSources {
     private let file: String
     private let positions: [String: DocumentPosition]
-    private var entries: [String: Overlay.Entry] = [:]
+    /// By the bytes of their paths.
+    private var entries: [[UInt8]: Overlay.Entry] = [:]
     private var byteCount: UInt64 = 0
     private var violations: [ProfileViolation] = []
     /// One descriptor for each directory that sources are looked for in.
@@ -62,21 +63,13 @@ package struct ProfileSources {
 
     /// The directory below which a source is looked for, and its path from there.
     static func place(of source: String, file: String) -> (directory: String, path: String) {
-        let isAbsolute = source.hasPrefix("/")
-        let base = isAbsolute ? source : file
-        var directory = base.contains("/") ? String(base[..<(base.lastIndex(of: "/") ?? base.startIndex)]) : "."
-        if directory.isEmpty { directory = "/" }
-        if isAbsolute { return (directory, source.split(separator: "/").last.map(String.init) ?? ".") }
-        guard source.hasPrefix("profiles/"), let real = realPath(directory) else { return (directory, source) }
-        let parts = real.split(separator: "/")
+        let isAbsolute = Path.isAbsolute(source)
+        let directory = Path.parent(isAbsolute ? source : file)
+        if isAbsolute { return (directory, Path.parts(source).last ?? ".") }
+        guard source.hasPrefix("profiles/"), let real = FileName.real(directory) else { return (directory, source) }
+        let parts = Path.parts(real)
         guard let last = parts.lastIndex(of: "profiles") else { return (directory, source) }
         return ("/" + parts[..<last].joined(separator: "/"), source)
-    }
-
-    private static func realPath(_ path: String) -> String? {
-        guard let real = realpath(path, nil) else { return nil }
-        defer { free(real) }
-        return String(cString: real)
     }
 
     private mutating func find(_ source: String, _ field: String) -> Overlay.Origin? {
@@ -101,7 +94,7 @@ package struct ProfileSources {
             let place = Self.place(of: path, file: file)
             complain(
                 "source_missing", field, "\(text) is not there",
-                remedy: path.hasPrefix("/") ? "" : "it is looked for in \(place.directory.printable(limit: 300))")
+                remedy: Path.isAbsolute(path) ? "" : "it is looked for in \(place.directory.printable(limit: 300))")
         case ELOOP:
             complain(
                 "source_link", field, "\(text) is, or goes through, a symbolic link", remedy: "name the file itself")
@@ -126,7 +119,7 @@ package struct ProfileSources {
             _ = try Descriptor(beneath: origin.directory, origin.path, O_RDONLY | O_NONBLOCK | O_NOCTTY)
             let owner = (spec.owner ?? "root:root").split(separator: ":").map(String.init)
             let path = String(spec.destination.dropFirst())
-            if let there = entries[path], there.isDirectory {
+            if let there = entries[Array(path.utf8)], there.isDirectory {
                 return complain("overlay_conflict", field, "“\(spec.destination)” is a directory in overlay_dir")
             }
             insert(
@@ -153,7 +146,7 @@ package struct ProfileSources {
     private mutating func insert(_ entry: Overlay.Entry) {
         guard entries.count < Overlay.Limits.entryCount else { return }
         if case .file(let count, _) = entry.content { byteCount += count }
-        entries[entry.path] = entry
+        entries[Array(entry.path.utf8)] = entry
     }
 
     /// Takes in what is in one directory of the tree, and below it.
@@ -206,15 +199,8 @@ package struct ProfileSources {
 
     /// Whether a link's target, followed part by part from where the link is, never climbs above the tree.
     static func staysInside(_ target: String, from path: String) -> Bool {
-        guard !target.isEmpty, !target.hasPrefix("/"), target.utf8.count <= Overlay.Limits.linkByteCount,
-            target.printable(limit: 300) == target
-        else { return false }
-        var depth = path.split(separator: "/").count - 1
-        for part in target.split(separator: "/") where part != "." {
-            depth += part == ".." ? -1 : 1
-            if depth < 0 { return false }
-        }
-        return true
+        target.utf8.count <= Overlay.Limits.linkByteCount && target.printable(limit: 300) == target
+            && Path.staysInside(target, depth: Path.parts(path).count - 1)
     }
 
     // MARK: The whole
@@ -222,15 +208,12 @@ package struct ProfileSources {
     /// What only the finished tree shows: files below files or links, and its size.
     /// - Parameter field: what a tree that is too large is the fault of.
     private mutating func checkTree(_ field: String) {
-        for path in entries.keys.sorted() {
-            var parts = path.split(separator: "/").dropLast()
-            while !parts.isEmpty {
-                let parent = parts.joined(separator: "/")
-                if let there = entries[parent], !there.isDirectory {
+        for path in entries.values.map(\.path).sorted() {
+            for parent in Overlay.parents(of: path) {
+                if let there = entries[Array(parent.utf8)], !there.isDirectory {
                     complain("overlay_conflict", "files", "/\(path) lies below /\(parent), which is no directory")
                     break
                 }
-                parts = parts.dropLast()
             }
         }
         if entries.count >= Overlay.Limits.entryCount {

@@ -19,11 +19,11 @@ package enum BackupArea: Equatable, Sendable {
 
     /// - Throws: `backup_member` for a path that could lead out of the tree, or that no station's state has.
     package init(of path: String) throws(StationError) {
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        let parts = Path.parts(path, omittingEmpty: false)
         guard path.utf8.count <= Self.pathLimit, !path.utf8.contains(0) else {
             throw Self.refusal(path, "has a name that is too long, or no text")
         }
-        guard path.utf8.first != UInt8(ascii: "/") else { throw Self.refusal(path, "is an absolute path") }
+        guard !Path.isAbsolute(path) else { throw Self.refusal(path, "is an absolute path") }
         guard parts.allSatisfy({ !["", ".", ".."].contains($0) && $0.utf8.count <= 255 }) else {
             throw Self.refusal(path, "has “..”, “.” or nothing between its slashes")
         }
@@ -54,9 +54,12 @@ package enum BackupArea: Equatable, Sendable {
 
     /// The permission bits that a member gets: never more than the owner may write, and no others of the twelve.
     package func mode(_ path: String, _ kind: BackupManifest.Member.Kind, archived: UInt32?) -> UInt32 {
-        let isRoot = path.split(separator: "/").count == (self == .config || self == .state ? 1 : 2)
+        let isRoot = Path.parts(path).count == (self == .config || self == .state ? 1 : 2)
         switch self {
-        case .config, .state: return kind == .directory ? 0o755 : (archived ?? 0o644) & 0o755 | 0o400
+        case .state: return 0o755
+        // What is shut, as keys are, stays so.
+        case .config where kind == .directory: return (archived ?? 0o755) & 0o755 | 0o700
+        case .config: return (archived ?? 0o644) & 0o755 | 0o400
         case .store: return kind == .directory ? 0o700 : 0o600
         case .images: return kind == .directory ? 0o750 : 0o440
         case .builders, .builds:
@@ -67,7 +70,7 @@ package enum BackupArea: Equatable, Sendable {
 
     /// - Throws: `backup_member` where the area has no such thing.
     func checkName(_ path: String, _ kind: BackupManifest.Member.Kind) throws(StationError) {
-        let parts = path.split(separator: "/").map(String.init)
+        let parts = Path.parts(path)
         let isGood =
             switch self {
             case .config: kind != .link && (parts.count > 1 || kind == .directory)
@@ -105,17 +108,10 @@ package enum BackupArea: Equatable, Sendable {
     /// Whether a link leads to somewhere in the same build or Image Builder, by its words alone; those of an Image Builder may lead to
     /// tools of the host, as they do when it is fetched.
     package static func staysInside(_ path: String, target: String) -> Bool {
-        if target.hasPrefix("/"), path.hasPrefix("state/builders/") { return path.split(separator: "/").count > 3 }
-        guard !target.isEmpty, target.utf8.first != UInt8(ascii: "/"), target.utf8.count <= pathLimit else {
-            return false
-        }
-        let parts = path.split(separator: "/")
-        var depth = parts.count - 1
-        for part in target.split(separator: "/") where part != "." {
-            depth += part == ".." ? -1 : 1
-            // `state/builds/ID` is the least of its tree.
-            if depth < 3 { return false }
-        }
-        return parts.count > 3
+        // `state/builds/ID` is the top of its tree.
+        let depth = Path.parts(path).count - 4
+        guard depth >= 0, target.utf8.count <= pathLimit else { return false }
+        if Path.isAbsolute(target) { return Path.below("state/builders", path) != nil }
+        return Path.staysInside(target, depth: depth)
     }
 }

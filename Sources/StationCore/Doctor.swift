@@ -173,7 +173,7 @@ package enum Doctor {
                 Finding(
                     .warning, "restore_leftovers",
                     "\(paths): left by a restore that was cut off before it changed anything",
-                    "they take room", mend: "restore again, or: sudo rm -r \(paths)"))
+                    "they take room until the next restore", mend: "sudo rm -r \(paths)"))
         }
         for path in host.missingRules {
             found.append(

@@ -108,6 +108,8 @@ package struct FileStatus: Equatable, Sendable {
     package var ownerID: UInt32
     package var groupID: UInt32
     package var byteCount: UInt64
+    /// What it takes on the disk.
+    package var allocatedByteCount: UInt64
     /// `major:minor` of the file system the file is in.
     package var fileSystemNumber: String
     /// `major:minor` of the device that the file is.
@@ -133,6 +135,7 @@ package struct FileStatus: Equatable, Sendable {
         ownerID = status.st_uid
         groupID = status.st_gid
         byteCount = UInt64(max(0, status.st_size))
+        allocatedByteCount = UInt64(max(0, status.st_blocks)) * 512
         fileSystemNumber = "\(station_major(status.st_dev)):\(station_minor(status.st_dev))"
         deviceNumber = "\(station_major(status.st_rdev)):\(station_minor(status.st_rdev))"
     }
@@ -181,8 +184,7 @@ package enum SmallFile {
             try file.synchronise()
             _ = try retrying("rename", path) { rename(temporary, path) }
             // The name, too, is to outlive a power cut.
-            let directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-            try Descriptor(opening: directory.isEmpty ? "/" : directory, O_RDONLY | O_DIRECTORY).synchronise()
+            try FileName.synchronise(directory: Path.parent(path))
         } catch let error as SystemError {
             unlink(temporary)
             throw error

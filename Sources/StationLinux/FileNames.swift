@@ -27,35 +27,22 @@ package enum FileName {
         return lstat(path, &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
+    /// A path with no links, no `.` and no `..` in it; nil where nothing is there. Corresponds to `realpath(3)`.
+    package static func real(_ path: String) -> String? {
+        guard let real = realpath(path, nil) else { return nil }
+        defer { free(real) }
+        return String(cString: real)
+    }
+
+    /// Whether a name stands for this very file, links not followed.
+    package static func isOf(_ file: Descriptor, _ path: String) -> Bool {
+        var (mine, theirs) = (stat(), stat())
+        return fstat(file.number, &mine) == 0 && lstat(path, &theirs) == 0
+            && mine.st_ino == theirs.st_ino && mine.st_dev == theirs.st_dev
+    }
+
     /// Makes names in a directory outlive a power cut. Corresponds to `fsync(2)`. Blocks.
     package static func synchronise(directory: String) throws(SystemError) {
         try Descriptor(opening: directory, O_RDONLY | O_DIRECTORY).synchronise()
-    }
-
-    /// The directory that a path is in.
-    package static func parent(_ path: String) -> String {
-        guard let slash = path.lastIndex(of: "/") else { return "." }
-        return slash == path.startIndex ? "/" : String(path[..<slash])
-    }
-}
-
-extension Descriptor {
-    /// The ranges of a file that hold bytes, in their order: all of it where the file system knows of no holes.
-    package func dataRanges(byteCount: UInt64) -> [Range<UInt64>] {
-        var ranges: [Range<UInt64>] = []
-        var position = off_t(0)
-        while position < byteCount {
-            let start = station_next_data(number, position)
-            if start < 0 {
-                // ENXIO: nothing but a hole to the end.
-                if errno == ENXIO { break }
-                return [0..<byteCount]
-            }
-            let end = station_next_hole(number, start)
-            guard end > start else { return [0..<byteCount] }
-            if start < byteCount { ranges.append(UInt64(start)..<min(UInt64(end), byteCount)) }
-            position = end
-        }
-        return ranges
     }
 }

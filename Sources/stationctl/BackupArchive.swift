@@ -15,7 +15,6 @@ final class BackupArchive {
     private var position: UInt64 = 0
     private var manifestRoom = 0
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-    private let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     /// Bytes of files that are in, their holes included.
     private(set) var byteCount: UInt64 = 0
     var progress: (UInt64) -> Void = { _ in }
@@ -23,60 +22,68 @@ final class BackupArchive {
     /// - Throws: `file_exists`, `backup_running`, `backup_unwritable`.
     init(_ path: String) throws(StationError) {
         self.path = path
+        try Self.demandFree(path)
+        partialPath = Self.beside(path, "partial")
+        let running = StationError("backup_running", "another backup is being written to \(path.printable())")
+        // One that was killed has left it, or anybody: somebody else may have it open, so nothing is ever written into it.
+        if let left = try? Descriptor(opening: partialPath, O_RDONLY | O_NONBLOCK | station_o_nofollow) {
+            guard Self.hold(left, partialPath) else { throw running }
+        }
+        unlink(partialPath)
+        do {
+            file = try Descriptor(
+                opening: partialPath, O_RDWR | O_CREAT | station_o_excl | station_o_nofollow, mode: 0o600)
+        } catch {
+            throw error.asStationError(
+                "backup_unwritable", remedy: "name a file in a directory that is there and that you may write")
+        }
+        guard Self.hold(file, partialPath) else { throw running }
+    }
+
+    deinit {
+        buffer.deallocate()
+    }
+
+    /// - Throws: `file_exists`.
+    static func demandFree(_ path: String) throws(StationError) {
         guard FileName.inode(path) == nil else {
             throw StationError(
                 "file_exists", "\(path.printable()) is there already, and is not overwritten",
                 remedy: "name another file, or move that one away")
         }
-        partialPath = Self.beside(path, "partial")
-        do {
-            // One that was killed has left it; one that lives holds a lock.
-            file = try Descriptor(opening: partialPath, O_RDWR | O_CREAT | station_o_nofollow, mode: 0o600)
-            guard flock(file.number, LOCK_EX | LOCK_NB) == 0 else {
-                throw StationError("backup_running", "another backup is being written to \(path.printable())")
-            }
-            // File systems without owners and modes refuse.
-            _ = fchmod(file.number, 0o600)
-            _ = try retrying("ftruncate", partialPath) { ftruncate(file.number, 0) }
-        } catch let error as StationError {
-            throw error
-        } catch let error as SystemError {
-            throw error.asStationError(
-                "backup_unwritable", remedy: "name a file in a directory that is there and that you may write")
-        } catch { throw StationError("backup_unwritable", "\(error)") }
-        zeros.initializeMemory(as: UInt8.self, repeating: 0)
     }
 
-    deinit {
-        buffer.deallocate()
-        zeros.deallocate()
+    /// Whether this backup, and no other that lives, has that file under that name.
+    private static func hold(_ file: Descriptor, _ path: String) -> Bool {
+        flock(file.number, LOCK_EX | LOCK_NB) == 0 && FileName.isOf(file, path)
     }
 
-    static func beside(_ path: String, _ suffix: String) -> String {
-        "\(FileName.parent(path))/.\(path.split(separator: "/").last ?? "backup").\(suffix)"
+    private static func beside(_ path: String, _ suffix: String) -> String {
+        "\(Path.parent(path))/.\(Path.parts(path).last ?? "backup").\(suffix)"
     }
 
     /// An empty file beside the backup that nobody sees, and that is gone with its descriptor.
     func scratchFile() throws(StationError) -> Descriptor {
-        let scratch = Self.beside(path, "store")
-        do {
-            unlink(scratch)
-            let file = try Descriptor(
-                opening: scratch, O_RDWR | O_CREAT | station_o_excl | station_o_nofollow, mode: 0o600)
-            unlink(scratch)
-            return file
-        } catch { throw failure(error) }
+        do { return try Self.scratchFile(Self.beside(path, "store")) } catch { throw failure(error) }
+    }
+
+    static func scratchFile(_ scratch: String) throws(SystemError) -> Descriptor {
+        unlink(scratch)
+        let file = try Descriptor(
+            opening: scratch, O_RDWR | O_CREAT | station_o_excl | station_o_nofollow, mode: 0o600)
+        unlink(scratch)
+        return file
     }
 
     /// - Parameter storedByteCount: of all members.
     /// - Throws: `storage_full`, with the numbers.
     func demandRoom(_ storedByteCount: UInt64) throws(StationError) {
-        guard let free = (try? FileSystemRoom(of: FileName.parent(path)))?.freeByteCount, free < storedByteCount else {
+        guard let free = (try? FileSystemRoom(of: Path.parent(path)))?.freeByteCount, free < storedByteCount else {
             return
         }
         throw StationError(
             "storage_full",
-            "the backup needs \(exactly(storedByteCount)), and \(FileName.parent(path).printable()) has \(exactly(free)) free",
+            "the backup needs \(exactly(storedByteCount)), and \(Path.parent(path).printable()) has \(exactly(free)) free",
             remedy: "name a file on another disk, or leave the Image Builders out: --without-builders")
     }
 
@@ -158,14 +165,9 @@ final class BackupArchive {
     }
 
     private func hashZeros(_ count: UInt64, _ hasher: SHA256Hasher) {
-        var left = count
-        while left > 0 {
-            let length = Int(min(left, UInt64(zeros.count)))
-            hasher.update(UnsafeRawBufferPointer(rebasing: zeros[..<length]))
-            left -= UInt64(length)
+        hasher.update(zeroCount: count) {
+            byteCount += $0; progress(byteCount)
         }
-        byteCount += count
-        progress(byteCount)
     }
 
     private func copy(_ part: SparseMap.Part, of source: Descriptor, _ hasher: SHA256Hasher, _ name: String) throws {
@@ -198,7 +200,7 @@ final class BackupArchive {
         case ENOSPC, EDQUOT:
             StationError(
                 "storage_full",
-                "\(FileName.parent(path).printable()) was full after \(exactly(position)) of the backup",
+                "\(Path.parent(path).printable()) was full after \(exactly(position)) of the backup",
                 remedy: "name a file on another disk")
         case EFBIG:
             StationError(
@@ -210,8 +212,9 @@ final class BackupArchive {
 
     /// Writes the manifest and gives the whole file its name. Blocks until it would outlive a power cut.
     /// - Returns: its length in bytes.
-    /// - Throws: `file_exists`, `storage_full`, `backup_unwritable`.
+    /// - Throws: `file_exists`, `storage_full`, `backup_unwritable`; `backup_member` where no restore would take it.
     func finish(_ manifest: BackupManifest) throws(StationError) -> UInt64 {
+        try manifest.check()
         var bytes = try StationJSON.encode(manifest)
         guard bytes.count < manifestRoom else {
             throw StationError("file_changed", "too much was changed meanwhile", remedy: "make the backup again")
@@ -221,10 +224,15 @@ final class BackupArchive {
         let length = position
         position = UInt64(TarHeader.blockByteCount)
         try put(bytes)
+        guard FileName.isOf(file, partialPath) else {
+            throw StationError(
+                "backup_unwritable", "\(partialPath.printable()) was taken away, or another file put in its place",
+                remedy: "make the backup again")
+        }
         do {
             try file.synchronise()
             try FileName.move(partialPath, to: path)
-            try FileName.synchronise(directory: FileName.parent(path))
+            try FileName.synchronise(directory: Path.parent(path))
         } catch {
             guard error.number == EEXIST else { throw failure(error) }
             throw StationError(
@@ -235,5 +243,5 @@ final class BackupArchive {
     }
 
     /// Takes away what is there of it.
-    func abandon() { unlink(partialPath) }
+    func abandon() { if FileName.isOf(file, partialPath) { unlink(partialPath) } }
 }

@@ -10,7 +10,8 @@ enum BackupCommand {
             details: """
                 Slots, configuration and keys, records, images, builds with their logs, and Image
                 Builders: a tar archive, 0600, as secret as the station. The station works on
-                meanwhile. FILE must not be there; it appears when it is whole.
+                meanwhile. FILE must not be there; it appears when it is finished. Where something had
+                to be left out of it, that is said, and it ends with 1.
                 """,
             options: [
                 .init("--without-builders", "leave the Image Builders out: they can be fetched again"),
@@ -25,6 +26,8 @@ enum BackupCommand {
         var byteCount: UInt64
         var fileCount: Int
         var isDryRun: Bool
+        /// Whether nothing was left out, and no bytes had rotted.
+        var isWhole: Bool
         var manifest: BackupSummary
         var warnings: [String]
     }
@@ -32,21 +35,22 @@ enum BackupCommand {
     private static func run(_ context: Context) throws -> ExitCode {
         let places = try StationPlaces(context, "back up")
         guard FileName.inode(places.marker) == nil else { throw RestoreCommit.unfinished(places.marker) }
-        let archive = try BackupArchive(context.operands[0])
+        let path = context.operands[0]
+        try BackupArchive.demandFree(path)
+        let archive = context.arguments.has("--dry-run") ? nil : try BackupArchive(path)
         do {
             let reply = try write(archive, places, context)
-            if reply.isDryRun { archive.abandon() }
             if context.isJSON { context.console.json(reply) } else { tell(reply, context.console) }
-            return .success
+            return reply.isWhole ? .success : .failure
         } catch {
-            archive.abandon()
+            archive?.abandon()
             throw error
         }
     }
 
-    private static func write(_ archive: BackupArchive, _ places: StationPlaces, _ context: Context) throws -> Reply {
+    private static func write(_ archive: BackupArchive?, _ places: StationPlaces, _ context: Context) throws -> Reply {
         // The records first: what comes into the library after this is not missed by them.
-        let snapshot = try archive.scratchFile()
+        let snapshot = try archive?.scratchFile() ?? temporaryFile()
         let store = try snapshotStore(into: snapshot, places, context)
         let withBuilders = !context.arguments.has("--without-builders")
         let tree = try BackupTree(places, withBuilders: withBuilders, storeByteCount: store.byteCount)
@@ -60,9 +64,10 @@ enum BackupCommand {
         }
         let room = tree.storedByteCount + UInt64(try StationJSON.encode(draft).count) + 4096
         let fileCount = tree.count("")
-        if context.arguments.has("--dry-run") {
+        guard let archive else {
             return Reply(
                 file: context.operands[0], byteCount: room, fileCount: fileCount, isDryRun: true,
+                isWhole: tree.warnings.isEmpty,
                 manifest: BackupSummary(draft), warnings: tree.warnings)
         }
         // The snapshot lies there already.
@@ -77,7 +82,14 @@ enum BackupCommand {
             .backupMade(manifest, path: context.operands[0], callerUserID: caller), as: "stationctl")
         return Reply(
             file: context.operands[0], byteCount: byteCount, fileCount: members.count { $0.kind == .file },
-            isDryRun: false, manifest: BackupSummary(manifest), warnings: warnings)
+            isDryRun: false, isWhole: warnings.isEmpty, manifest: BackupSummary(manifest), warnings: warnings)
+    }
+
+    /// A file that nobody sees, and that nothing comes to where a backup would for.
+    static func temporaryFile() throws(StationError) -> Descriptor {
+        do { return try BackupArchive.scratchFile("/var/tmp/.stationctl-\(UInt64.random(in: 0 ... .max))") } catch {
+            throw error.asStationError("backup_unwritable")
+        }
     }
 
     /// Who said `sudo`, else who runs this.
@@ -123,29 +135,28 @@ enum BackupCommand {
     /// What other users write there is reached by no link.
     private static func open(_ member: String, _ places: StationPlaces) throws(SystemError) -> Descriptor {
         let flags = O_RDONLY | O_NONBLOCK
-        guard member.hasPrefix("state/") else { return try Descriptor(opening: places.path(member), flags) }
+        guard let name = Path.below("state", member) else { return try Descriptor(opening: places.path(member), flags) }
         let state = try Descriptor(opening: places.state, O_RDONLY | O_DIRECTORY)
-        return try Descriptor(beneath: state, String(member.dropFirst("state/".count)), flags)
+        return try Descriptor(beneath: state, name, flags)
     }
 
     private static func manifest(
         _ tree: BackupTree, _ store: StoreSummary, _ withBuilders: Bool, _ members: [BackupManifest.Member]? = nil
     ) -> BackupManifest {
-        let machineID = SmallFile.attribute("/etc/machine-id").flatMap { $0.isEmpty ? nil : $0 }
         return BackupManifest(
             stationVersion: ControlInterface.productVersion,
             hostName: SmallFile.attribute("/proc/sys/kernel/hostname") ?? "",
-            machine: machineID.map { BackupManifest.machineKey(machineID: $0) }, createdAt: SystemClock.wallSeconds(),
+            createdAt: SystemClock.wallSeconds(),
             wasClockSynchronised: SystemClock.isSynchronised(), hasBuilders: withBuilders, store: store,
             slotCount: tree.count("config/slots.d/", ".slot"), members: members ?? tree.members)
     }
 
     /// From the station; where none answers, by its program alone.
-    private static func snapshotStore(
+    static func snapshotStore(
         into file: Descriptor, _ places: StationPlaces, _ context: Context
     ) throws(StationError) -> StoreSummary {
         do {
-            return try context.connect().call(.snapshotStore, descriptors: [file], as: StoreSummary.self)
+            return try places.connect(context).call(.snapshotStore, descriptors: [file], as: StoreSummary.self)
         } catch {
             guard error.code == "station_unreachable" else { throw error }
             let said = try places.runDaemon(["--snapshot-store", "--state", places.state], descriptors: [file])
@@ -159,51 +170,13 @@ enum BackupCommand {
     private static func tell(_ reply: Reply, _ console: Console) {
         for line in reply.manifest.lines { console.line(line) }
         for warning in reply.warnings { console.note("! \(warning.printable(limit: 500))") }
+        guard !reply.isDryRun else {
+            return console.line(
+                "\(reply.file.printable()) would take about \(Quantity.bytes(reply.byteCount)); nothing was written")
+        }
+        let state = reply.isWhole ? "is whole" : "is there, but not whole, as said above"
         console.line(
-            reply.isDryRun
-                ? "\(reply.file.printable()) would take about \(Quantity.bytes(reply.byteCount)); nothing was written"
-                : "\(reply.file.printable()) is whole: \(Quantity.bytes(reply.byteCount)); as secret as the station, for images hold keys"
+            "\(reply.file.printable()) \(state): \(Quantity.bytes(reply.byteCount)); as secret as the station, for images hold keys"
         )
-    }
-}
-
-/// What a manifest says besides its members.
-struct BackupSummary: Encodable {
-    var formatVersion: Int
-    var stationVersion: String
-    var hostName: String
-    var machine: SHA256Digest?
-    var createdAt: Double
-    var wasClockSynchronised: Bool
-    var hasBuilders: Bool
-    var store: StoreSummary
-    var slotCount: Int
-    var fileCount: Int
-    var byteCount: UInt64
-
-    init(_ manifest: BackupManifest) {
-        formatVersion = manifest.formatVersion
-        stationVersion = manifest.stationVersion
-        hostName = manifest.hostName
-        machine = manifest.machine
-        createdAt = manifest.createdAt
-        wasClockSynchronised = manifest.wasClockSynchronised
-        hasBuilders = manifest.hasBuilders
-        store = manifest.store
-        slotCount = manifest.slotCount
-        fileCount = manifest.members.count { $0.kind == .file }
-        byteCount = manifest.byteCount
-    }
-
-    var lines: [String] {
-        let clock = wasClockSynchronised ? "" : " by a clock that was not set"
-        return [
-            "of \(hostName.printable(limit: 80)), \(LocalTime.minute(createdAt))\(clock), station \(stationVersion.printable(limit: 40))",
-            "\(Quantity.counted(slotCount, "slot")), \(Quantity.counted(store.imageCount, "image")), "
-                + "\(Quantity.counted(store.profileCount, "profile")), \(Quantity.counted(store.buildCount, "build")), "
-                + "\(Quantity.counted(store.jobCount, "job")), \(Quantity.counted(store.cardCount, "card"))"
-                + (hasBuilders ? "" : "; no Image Builders"),
-            "\(Quantity.counted(fileCount, "file")), \(Quantity.bytes(byteCount))",
-        ]
     }
 }

@@ -15,7 +15,6 @@ final class BackupReader {
     /// What is read now, for errors.
     private var current = "the manifest"
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-    private let zeros: [UInt8] = Array(repeating: 0, count: 1 << 20)
     /// Bytes of files that were read, their holes included.
     private(set) var fileByteCount: UInt64 = 0
     var progress: (UInt64) -> Void = { _ in }
@@ -58,16 +57,7 @@ final class BackupReader {
             var stationVersion: String?
         }
         let head = try StationJSON.read(Head.self, bytes, BackupManifest.memberName)
-        if head.format == BackupManifest.formatName, head.formatVersion > BackupManifest.formatVersion {
-            var later = BackupManifest(
-                stationVersion: head.stationVersion ?? "of a later time", hostName: "", machine: nil, createdAt: 0,
-                wasClockSynchronised: false, hasBuilders: false,
-                store: StoreSummary(
-                    schemaVersion: 0, imageCount: 0, profileCount: 0, buildCount: 0, jobCount: 0, cardCount: 0,
-                    byteCount: 0), slotCount: 0, members: [])
-            later.formatVersion = head.formatVersion
-            try later.check()
-        }
+        try BackupManifest.checkForm(head.format, head.formatVersion, of: head.stationVersion ?? "of a later time")
         let manifest = try StationJSON.read(BackupManifest.self, bytes, BackupManifest.memberName)
         try manifest.check()
         return manifest
@@ -84,13 +74,14 @@ final class BackupReader {
             guard let header = try nextHeader() else {
                 throw damaged("the archive ends before \(current), which is in its manifest")
             }
-            guard header.path == member.path else {
+            guard header.path.utf8.elementsEqual(member.path.utf8) else {
                 throw BackupArea.refusal(header.path, "is not what the manifest has in its place, \(current)")
             }
             let kinds: [BackupManifest.Member.Kind: TarHeader.Kind] = [
                 .file: .file, .directory: .directory, .link: .link,
             ]
-            guard header.kind == kinds[member.kind], header.linkTarget == member.target ?? "" else {
+            guard header.kind == kinds[member.kind], header.linkTarget.utf8.elementsEqual((member.target ?? "").utf8)
+            else {
                 throw BackupArea.refusal(header.path, "is something else than the manifest says")
             }
             let output = try sink(member)
@@ -125,6 +116,12 @@ final class BackupReader {
                 throw BackupArea.refusal(member.path, "has holes that do not fit its size")
             }
         }
+        // First: a length that no file can have here costs nothing then.
+        if let output {
+            do { _ = try retrying("ftruncate", member.path) { ftruncate(output.number, off_t(size)) } } catch {
+                throw Self.unwritable(error, member.path)
+            }
+        }
         let hasher = SHA256Hasher()
         var end: UInt64 = 0
         for part in map.parts {
@@ -144,11 +141,6 @@ final class BackupReader {
             }
         }
         hashZeros(size - end, hasher)
-        if let output {
-            do { _ = try retrying("ftruncate", member.path) { ftruncate(output.number, off_t(size)) } } catch {
-                throw Self.unwritable(error, member.path)
-            }
-        }
         _ = try take(TarHeader.padding(header.storedByteCount))
         guard hasher.finish() == member.sha256 else {
             throw damaged("\(current) has other bytes than the manifest says (SHA-256)")
@@ -164,14 +156,9 @@ final class BackupReader {
     }
 
     private func hashZeros(_ count: UInt64, _ hasher: SHA256Hasher) {
-        var left = count
-        while left > 0 {
-            let length = Int(min(left, UInt64(zeros.count)))
-            zeros.withUnsafeBytes { hasher.update(UnsafeRawBufferPointer(rebasing: $0[..<length])) }
-            left -= UInt64(length)
+        hasher.update(zeroCount: count) {
+            fileByteCount += $0; progress(fileByteCount)
         }
-        fileByteCount += count
-        progress(fileByteCount)
     }
 
     /// The next member's header with what an extended one before it says; nil at the end.

@@ -24,6 +24,9 @@ struct BackupTree {
         for area in ["images", "builders", "builds"] { try walk("state/\(area)") }
     }
 
+    /// Directories of the configuration that are backed up though links lead to them.
+    private static let mayBeLinks = ["config", "config/slots.d"]
+
     /// Of files in them.
     func count(_ prefix: String, _ suffix: String = "") -> Int {
         members.count { $0.kind == .file && $0.path.hasPrefix(prefix) && $0.path.hasSuffix(suffix) }
@@ -37,8 +40,17 @@ struct BackupTree {
 
     private mutating func walk(_ member: String) throws(StationError) {
         let path = places.path(member)
-        guard let status = try? FileStatus(of: path, followingLinks: member == "config"), status.kind == .directory
-        else { return }
+        guard let status = try look(path, followingLinks: Self.mayBeLinks.contains(member)) else {
+            if member != "config" { return }
+            throw StationError(
+                "backup_unreadable", "there is no \(path.printable()), where the configuration should be",
+                remedy: "--config DIR says where it is")
+        }
+        guard status.kind == .directory else {
+            throw StationError(
+                "backup_unreadable", "\(path.printable()) is no directory, so nothing of it would be in the backup",
+                remedy: "put the directory there, or mount it")
+        }
         add(BackupManifest.Member(path: member, kind: .directory, mode: status.mode))
         if member == "state/builders", !withBuilders { return }
         do {
@@ -60,15 +72,22 @@ struct BackupTree {
     private mutating func visit(_ member: String) throws(StationError) {
         let path = places.path(member)
         // What manages a host's configuration makes links there: what they lead to is kept.
-        let isConfig = member.hasPrefix("config/")
-        guard let status = try? FileStatus(of: path, followingLinks: false) else { return }
-        var kind = status.kind
-        if kind == .link, isConfig, let target = try? FileStatus(of: path), target.kind == .regular { kind = .regular }
+        let isConfig = Path.below("config", member) != nil
+        guard var status = try look(path, followingLinks: false) else { return }
+        if status.kind == .link, isConfig, let target = try? FileStatus(of: path),
+            target.kind == .regular || Self.mayBeLinks.contains(member)
+        {
+            status = target
+        }
         let kinds: [FileStatus.Kind: BackupManifest.Member.Kind] = [
             .regular: .file, .directory: .directory, .link: .link,
         ]
-        guard let archived = kinds[kind], BackupArea.isKept(member, archived) else {
-            if isConfig { warnings.append("left out: \(path.printable()) is neither file nor directory") }
+        guard let archived = kinds[status.kind], BackupArea.isKept(member, archived) else {
+            if (try? BackupArea(of: member)) == nil {
+                warnings.append("left out, for its path is too long: \(path.printable(limit: 100))")
+            } else if BackupArea.isKept(member, .file) {
+                warnings.append("left out: \(path.printable()) is neither file nor directory")
+            }
             return
         }
         switch archived {
@@ -81,14 +100,17 @@ struct BackupTree {
             }
             add(BackupManifest.Member(path: member, kind: .link, target: target))
         case .file:
-            let size = (try? FileStatus(of: path))?.byteCount ?? 0
-            add(BackupManifest.Member(path: member, kind: .file, byteCount: size), stored: min(size, blocks(path)))
+            add(
+                BackupManifest.Member(path: member, kind: .file, byteCount: status.byteCount),
+                stored: min(status.byteCount, status.allocatedByteCount))
         }
     }
 
-    /// What a file takes on the disk, in bytes.
-    private func blocks(_ path: String) -> UInt64 {
-        var status = stat()
-        return stat(path, &status) == 0 ? UInt64(max(0, status.st_blocks)) * 512 : 0
+    /// - Returns: nil for what went away meanwhile.
+    private func look(_ path: String, followingLinks: Bool) throws(StationError) -> FileStatus? {
+        do { return try FileStatus(of: path, followingLinks: followingLinks) } catch {
+            if error.number == ENOENT { return nil }
+            throw error.asStationError("backup_unreadable")
+        }
     }
 }

@@ -50,7 +50,7 @@ enum RestoreCommand {
         let isDryRun = arguments.has("--dry-run")
         if !context.isJSON { for line in BackupSummary(manifest).lines { context.console.line(line) } }
         if !isDryRun {
-            try demandIdle(context)
+            try demandIdle(places, context)
             try confirm(places, context)
         }
         let unpacking = try RestoreUnpacking(places)
@@ -62,7 +62,7 @@ enum RestoreCommand {
                 return .success
             }
             // It took its time: a card may have come.
-            try demandIdle(context)
+            try demandIdle(places, context)
             let commit = try RestoreExchange(places, context).commit(unpacking, manifest)
             tell(commit, manifest, places, context)
             return .success
@@ -102,9 +102,9 @@ enum RestoreCommand {
     }
 
     /// - Throws: `job_running`.
-    private static func demandIdle(_ context: Context) throws(StationError) {
+    private static func demandIdle(_ places: StationPlaces, _ context: Context) throws(StationError) {
         guard !context.arguments.has("--interrupt-jobs"),
-            let status = try? context.connect().call(.getStatus, as: Control.Status.self),
+            let status = try? places.connect(context).call(.getStatus, as: Control.Status.self),
             let busy = status.slots.first(where: { $0.job != nil && $0.job?.report == nil })
         else { return }
         throw StationError(
@@ -112,19 +112,28 @@ enum RestoreCommand {
             remedy: "wait for it: stationctl watch; or let it be interrupted: --interrupt-jobs")
     }
 
-    /// A station where nothing was declared, imported or built yet has nothing to lose.
+    /// A station where nothing was declared, imported or built yet, and no card came, has nothing to lose.
+    private static func isFresh(_ places: StationPlaces, _ context: Context) -> Bool {
+        let areas =
+            ["slots.d", "keys"].map { "\(places.config)/\($0)" } + ["images", "builds"].map { "\(places.state)/\($0)" }
+        guard areas.allSatisfy({ (SmallFile.names(in: $0) ?? []).allSatisfy { $0.hasPrefix(".") } }) else {
+            return false
+        }
+        guard FileName.inode(places.database) != nil else { return true }
+        guard let copy = try? BackupCommand.temporaryFile(),
+            let store = try? BackupCommand.snapshotStore(into: copy, places, context)
+        else { return false }
+        return [store.profileCount, store.jobCount, store.cardCount].allSatisfy { $0 == 0 }
+    }
+
     private static func confirm(_ places: StationPlaces, _ context: Context) throws(StationError) {
-        let isFresh =
-            (SmallFile.names(in: "\(places.config)/slots.d") ?? []).isEmpty
-            && ["images", "builds"].allSatisfy { area in
-                (SmallFile.names(in: "\(places.state)/\(area)") ?? []).allSatisfy { $0.hasPrefix(".") }
-            }
-        guard !isFresh, !context.arguments.has("--replace") else { return }
+        guard !context.arguments.has("--replace"), !isFresh(places, context) else { return }
         let refusal = StationError(
-            "not_confirmed", "this station has slots, images or builds, and nothing was changed",
+            "not_confirmed", "this station has slots, profiles, images or records, and nothing was changed",
             remedy: "--replace takes the backup's in their place; what is here is kept beside it")
         guard isatty(0) == 1, !context.isJSON else { throw refusal }
-        context.console.text("This station has slots, images or builds. They are kept aside. Replace them? [y/N] ")
+        context.console.text(
+            "This station has slots, profiles, images or records. They are kept aside. Replace them? [y/N] ")
         let answer = (readLine() ?? "").trimmed.lowercased()
         guard answer == "y" || answer == "yes" else { throw refusal }
     }

@@ -14,7 +14,7 @@ struct RestoreExchange {
     }
 
     /// Decides, and does it.
-    /// - Throws: `restore_unwritable`; `station_running`, where nothing was changed.
+    /// - Throws: `restore_unwritable`; `station_running`, where nothing was changed; `station_not_started`, where all is done but that.
     func commit(_ unpacking: RestoreUnpacking, _ manifest: BackupManifest) throws(StationError) -> RestoreCommit {
         let stamp = LocalTime.universal(SystemClock.wallSeconds()).filter { !"-: ".contains($0) }
         let pairs = [(places.state, unpacking.state), (places.config, unpacking.config)]
@@ -31,6 +31,7 @@ struct RestoreExchange {
         } catch let error as StationError {
             throw error
         } catch { throw StationError("restore_unwritable", "\(error)") }
+        let ran = runningUnits()
         do {
             stopUnits()
             let lock = try lockStore()
@@ -40,7 +41,7 @@ struct RestoreExchange {
             // Nothing has been exchanged: the station goes on as it was.
             guard FileName.inode(places.state) != commit.exchanges[0].inode else { throw error }
             unlink(places.marker)
-            startUnits()
+            for unit in ran { system("start", [unit]) }
             throw error
         }
         try finish(commit)
@@ -48,14 +49,22 @@ struct RestoreExchange {
     }
 
     /// Goes on with one that was cut off.
-    /// - Throws: `restore_stuck`, `restore_unwritable`, `no_restore`.
+    /// - Throws: `restore_stuck`, `restore_unwritable`, `no_restore`, `station_not_started`.
     func resume() throws(StationError) -> RestoreCommit {
         guard let bytes = try? SmallFile.read(places.marker) else {
             throw StationError("no_restore", "no restore was cut off here: there is no \(places.marker.printable())")
         }
-        let commit = try StationJSON.read(RestoreCommit.self, bytes, places.marker)
+        let remedy =
+            "see which of \(places.state.printable()) and \(places.state.printable())\(RestoreCommit.freshSuffix) is the one that you "
+            + "want, and in \(Path.parent(places.config).printable()) likewise; put them in their places, then remove \(places.marker.printable())"
+        guard let commit = StationJSON.decode(RestoreCommit.self, bytes) else {
+            throw StationError(
+                "restore_stuck", "\(places.marker.printable()) is damaged: it does not say what was under way",
+                remedy: remedy)
+        }
         guard commit.exchanges.map(\.target) == [places.state, places.config] else {
-            throw StationError("restore_stuck", "\(places.marker.printable()) is about other directories")
+            throw StationError(
+                "restore_stuck", "\(places.marker.printable()) is about other directories", remedy: remedy)
         }
         stopUnits()
         let lock = try lockStore()
@@ -116,7 +125,7 @@ struct RestoreExchange {
                     "put the one that you want at \(exchange.target.printable()) by hand, then remove \(places.marker.printable())"
             )
         }
-        try FileName.synchronise(directory: FileName.parent(exchange.target))
+        try FileName.synchronise(directory: Path.parent(exchange.target))
         return step
     }
 
@@ -126,22 +135,38 @@ struct RestoreExchange {
         JournalSocket.write(.stationRestored(commit), as: "stationctl")
         do {
             _ = try retrying("unlink", places.marker) { unlink(places.marker) }
-            try FileName.synchronise(directory: FileName.parent(places.marker))
+            try FileName.synchronise(directory: Path.parent(places.marker))
         } catch { throw error.asStationError("restore_unwritable", remedy: "remove it by hand") }
-        startUnits()
+        try startUnits()
     }
 
     // MARK: Units
 
+    private static let daemon = "stationd.service"
+    private static let library = "station-library.socket"
+
     private func stopUnits() {
         guard places.hasUnits else { return }
-        system("stop", ["stationd.service", "station-library.socket", "station-library@*.service"])
+        system("stop", [Self.daemon, Self.library, "station-library@*.service"])
     }
 
-    private func startUnits() {
+    private func startUnits() throws(StationError) {
         guard places.hasUnits else { return }
-        system("start", ["station-library.socket"])
-        system("start", ["stationd.service"])
+        system("start", [Self.library])
+        guard !system("start", [Self.daemon]) else { return }
+        throw StationError(
+            "station_not_started", "the restore is done, but the station does not start",
+            remedy: "see why: systemctl status stationd.service; journalctl -u stationd.service")
+    }
+
+    private func runningUnits() -> [String] {
+        guard places.hasUnits else { return [] }
+        return [Self.library, Self.daemon].filter { unit in
+            guard let child = try? ChildProcess("/usr/bin/systemctl", ["is-active", "--quiet", unit]) else {
+                return false
+            }
+            return child.wait() == .code(0)
+        }
     }
 
     /// Writers for the slots that are declared now, and none for those that were; udev's word on each disk anew.
@@ -160,9 +185,11 @@ struct RestoreExchange {
         for slot in slots { files.retrigger(slot.place, isSlot: true) }
     }
 
-    private func system(_ verb: String, _ units: [String]) {
-        if let child = try? ChildProcess("/usr/bin/systemctl", [verb] + units), child.wait() == .code(0) { return }
+    @discardableResult
+    private func system(_ verb: String, _ units: [String]) -> Bool {
+        if let child = try? ChildProcess("/usr/bin/systemctl", [verb] + units), child.wait() == .code(0) { return true }
         report(["systemctl \(verb) \(units.joined(separator: " ")) failed"])
+        return false
     }
 
     private func report(_ lines: [String]) { for line in lines { context.console.note("! \(line)") } }

@@ -23,12 +23,23 @@ final class RestoreUnpacking {
         state = places.state + RestoreCommit.freshSuffix
         for target in [places.config, places.state] {
             guard let here = try? FileStatus(of: target, followingLinks: false),
-                let above = try? FileStatus(of: FileName.parent(target))
+                let above = try? FileStatus(of: Path.parent(target))
             else { continue }
             guard here.kind == .directory, here.fileSystemNumber == above.fileSystemNumber else {
                 throw StationError(
                     "restore_mount",
                     "\(target.printable()) is a link or a file system of its own: nothing beside it can take its place in one step",
+                    remedy: "unmount it, restore, and move what was restored onto it")
+            }
+            // It would go along with the old directory, and come back over the new one when the machine starts.
+            for area in Self.areas.compactMap({ Path.below(target == places.config ? "config" : "state", $0) }) {
+                let inside = "\(target)/\(area)"
+                guard let status = try? FileStatus(of: inside, followingLinks: false),
+                    status.kind == .directory, status.fileSystemNumber != here.fileSystemNumber
+                else { continue }
+                throw StationError(
+                    "restore_mount",
+                    "\(inside.printable()) is a file system of its own: it cannot be exchanged with the rest",
                     remedy: "unmount it, restore, and move what was restored onto it")
             }
         }
@@ -67,7 +78,7 @@ final class RestoreUnpacking {
             throw StationError(
                 "storage_full",
                 "the restored state needs \(Quantity.bytes(needed)) (\(needed) bytes) beside the present one, and "
-                    + "\(FileName.parent(state).printable()) has \(Quantity.bytes(free)) (\(free) bytes) free",
+                    + "\(Path.parent(state).printable()) has \(Quantity.bytes(free)) (\(free) bytes) free",
                 remedy: "make room; nothing was changed")
         }
         if onlyStore { try make("\(state)/store") }
@@ -112,7 +123,10 @@ final class RestoreUnpacking {
         // What is in a directory comes behind it: the directories last, or their times would not stay.
         for member in members.reversed() { try settle(member) }
         try adopt(manifest)
-        for root in BackupArea.roots { try settle(BackupManifest.Member(path: root, kind: .directory)) }
+        for root in BackupArea.roots {
+            let archived = manifest.members.first { $0.path == root }
+            try settle(archived ?? BackupManifest.Member(path: root, kind: .directory))
+        }
         do {
             for directory in [state, config] {
                 try Descriptor(opening: directory, O_RDONLY | O_DIRECTORY).synchroniseFileSystem()
@@ -123,14 +137,17 @@ final class RestoreUnpacking {
     /// Has the store looked at, its slots disarmed and its unfinished jobs ended, by the daemon's program as the daemon's user.
     func adopt(_ manifest: BackupManifest) throws(StationError) {
         let store = path("state/store")
-        let owner = try places.owner(.station)
-        // The daemon's user comes through here, to its own directory and to nothing else.
-        chmod(state, 0o711)
-        defer { chmod(state, 0o700) }
-        for (name, mode) in [(store, UInt32(0o700)), ("\(store)/station.db", 0o600)] {
-            lchown(name, owner.userID, owner.groupID)
-            chmod(name, mode)
+        // While nobody else comes in: of a directory that is its own the daemon's user could make a name a link, and mode and owner
+        // would be those of what it leads to.
+        for member in [
+            BackupManifest.Member(path: BackupArea.storeMember, kind: .file),
+            BackupManifest.Member(path: "state/store", kind: .directory),
+        ] { try settle(member) }
+        // It comes through here, to its own directory and to nothing else.
+        do { _ = try retrying("chmod", state) { chmod(state, 0o711) } } catch {
+            throw error.asStationError("restore_unwritable")
         }
+        defer { chmod(state, 0o700) }
         let time = LocalTime.universal(manifest.createdAt)
         do {
             _ = try places.runDaemon(

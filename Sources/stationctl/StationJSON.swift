@@ -14,7 +14,8 @@ enum StationJSON {
         try? JSONDecoder().decode(type, from: Data(bytes))
     }
 
-    /// The same where what is wrong is to be told.
+    /// Reads a part of a backup.
+    /// - Throws: `backup_invalid`.
     static func read<Value: Decodable>(_ type: Value.Type, _ bytes: [UInt8], _ name: String) throws(StationError)
         -> Value
     {

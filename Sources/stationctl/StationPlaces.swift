@@ -20,19 +20,46 @@ struct StationPlaces {
     /// - Throws: `permission_denied` unless root asks, or the station is one of a practice.
     init(_ context: Context, _ what: String) throws(StationError) {
         func path(_ option: String, _ usual: String) -> String {
-            let path = context.arguments.value(option) ?? usual
-            return path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+            Self.canonical(context.arguments.value(option) ?? usual)
         }
         config = path("--config", ConfigurationFiles.directory)
         state = path("--state", Self.installedState)
         programs = path("--programs", Self.installedPrograms)
+        isStateInstalled = Self.isSame(state, Self.installedState)
+        isInstalled = isStateInstalled || Self.isSame(config, ConfigurationFiles.directory)
         guard !isInstalled || geteuid() == 0 else {
             throw StationError("permission_denied", "only root may \(what) the station", remedy: "run it with sudo")
         }
     }
 
-    /// Those of the package, not those of a practice station.
-    var isInstalled: Bool { config == ConfigurationFiles.directory || state == Self.installedState }
+    /// Those of the package, however they are written, not those of a practice station.
+    let isInstalled: Bool
+    private let isStateInstalled: Bool
+
+    /// With no link and no dot before the last name, so that what is made beside it is beside it.
+    private static func canonical(_ path: String) -> String {
+        let names = Path.parts(path).filter { $0 != "." }
+        guard let last = names.last, last != ".." else { return FileName.real(path) ?? path }
+        let clean = (Path.isAbsolute(path) ? "/" : "") + names.joined(separator: "/")
+        let parent = FileName.real(Path.parent(clean)) ?? Path.parent(clean)
+        return parent == "/" ? "/\(last)" : "\(parent)/\(last)"
+    }
+
+    private static func isSame(_ path: String, _ installed: String) -> Bool {
+        guard path != canonical(installed) else { return true }
+        guard let installed = try? Descriptor(opening: installed, O_RDONLY | O_DIRECTORY) else { return false }
+        return FileName.isOf(installed, FileName.real(path) ?? path)
+    }
+
+    /// The station that works with this state.
+    /// - Throws: `station_unreachable`, also where another state is named and no socket: at the usual one another station would answer.
+    func connect(_ context: Context) throws(StationError) -> ControlClient {
+        guard isStateInstalled || context.arguments.value("--socket") != nil else {
+            throw StationError(
+                "station_unreachable", "no --socket says where the station of \(state.printable()) answers")
+        }
+        return try context.connect()
+    }
 
     /// Whether units are to be stopped and started.
     var hasUnits: Bool { isInstalled && (try? FileStatus(of: "/run/systemd/system")) != nil }
@@ -45,7 +72,7 @@ struct StationPlaces {
     func path(_ member: String, config: String? = nil, state: String? = nil) -> String {
         for (root, directory) in [("config", config ?? self.config), ("state", state ?? self.state)] {
             if member == root { return directory }
-            if member.hasPrefix(root + "/") { return directory + member.dropFirst(root.count) }
+            if let name = Path.below(root, member) { return "\(directory)/\(name)" }
         }
         return member
     }

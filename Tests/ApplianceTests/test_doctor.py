@@ -24,6 +24,10 @@ FAULTS = {
     "namespaces_locked": "sysctl -w user.max_user_namespaces=0",
     "journal_volatile": "mv /var/log/journal /var/log/journal.kept",
     "user_missing": "groupdel station-operator",
+    "restore_leftovers": "mkdir /var/lib/flashing-station.unpacking",
+    # Something stands where the socket should: a start fails, and goes through when it is gone.
+    "unit_failed": "systemctl stop station-library.socket; cd /run/flashing-station; rm -f library; mkdir library; touch library/x; "
+                   "systemctl start station-library.socket; rm -r library",
 }
 #: What has to be undone after the mending, so that the next test finds what it knows.
 AFTERWARDS = {
@@ -48,6 +52,11 @@ def test_a_sound_station_has_nothing_but_what_this_machine_lacks(station, machin
     assert "mend: sudo apt install" in shown and "0 errors" in shown
 
 
+def mend(machine, finding):
+    """Exactly as it stands there; root needs no sudo, and this machine has none."""
+    machine.run(f"sudo() {{ \"$@\"; }}; {finding['mend']}", timeout=90)
+
+
 #: One of each kind: a file, a rule, a unit. The others are nightly.
 FIRST = {"directory_wrong", "udev_rules_overridden", "unit_inactive"}
 
@@ -55,15 +64,49 @@ FIRST = {"directory_wrong", "udev_rules_overridden", "unit_inactive"}
 @pytest.mark.parametrize("name", [name if name in FIRST else pytest.param(name, marks=pytest.mark.nightly) for name in FAULTS])
 def test_a_finding_is_made_and_mended_by_the_command_it_names(station, machine, name):
     code = name.split()[0]
-    machine.run(FAULTS[name])
+    machine.run(FAULTS[name], check=False)
     try:
         found = findings(machine)
         assert set(found) - ALWAYS == {code}, found
-        # Exactly as it stands there; root needs no sudo, and this machine has none.
-        machine.run(f"sudo() {{ \"$@\"; }}; {found[code]['mend']}", timeout=90)
+        mend(machine, found[code])
         assert set(findings(machine)) <= ALWAYS
     finally:
         machine.run(AFTERWARDS.get(name, "true"))
+
+
+def test_a_closed_node_is_found_and_mended(station, machine, new_card):
+    reader = machine.usb_insert(1, new_card(32))
+    station.wait_verdict("slot1")
+    disk = station.slot("slot1")["disk"]
+    machine.run(f"chgrp root /dev/{disk}")
+    found = findings(machine)
+    assert set(found) - ALWAYS == {"node_closed"} and f"/dev/{disk} in slot1" in found["node_closed"]["finding"], found
+    mend(machine, found["node_closed"])
+    assert set(findings(machine)) <= ALWAYS
+    machine.usb_remove(reader)
+
+
+@pytest.mark.nightly
+def test_a_restore_that_was_cut_off_is_found_and_gone_on_with(station, machine):
+    """Both directories whole and decided on, and nothing exchanged yet."""
+    targets = ["/var/lib/flashing-station", "/etc/flashing-station"]
+    machine.run("systemctl stop stationd.service")
+    for target in targets:
+        machine.run(f"cp -a {target} {target}.unpacking")
+    inodes = machine.run(f"stat -c %i {' '.join(f'{target}.unpacking' for target in targets)}").stdout.split()
+    marker = {"hostName": "h", "createdAt": 1, "callerUserID": 0, "exchanges": [
+        {"target": target, "fresh": f"{target}.unpacking", "kept": f"{target}.before-restore-1", "inode": int(inode)}
+        for target, inode in zip(targets, inodes)]}
+    machine.put(json.dumps(marker).encode(), "/var/lib/flashing-station.restoring")
+    try:
+        assert "restore --continue" in station.ctl("doctor", check=False).stdout
+        assert machine.run("systemctl start stationd.service; systemctl is-active stationd.service", check=False).stdout == "inactive\n"
+        mend(machine, findings(machine)["restore_unfinished"])
+        assert set(findings(machine)) <= ALWAYS
+        assert machine.run(f"stat -c %i {' '.join(targets)}").stdout.split() == inodes
+        assert SLOTS.keys() <= {slot["name"] for slot in station.json("status")["slots"]}
+    finally:
+        machine.run("rm -rf /var/lib/flashing-station?* /etc/flashing-station?*; systemctl start stationd.service")
 
 
 def test_who_is_in_no_group_is_told_so_and_an_operator_is_not(station, machine):

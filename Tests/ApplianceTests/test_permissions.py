@@ -41,6 +41,57 @@ def test_readers_read_operators_assign_and_strangers_are_told_why_not(station, a
     assert "image-b" in said["MESSAGE"]
 
 
+#: What the interface lets whom do, as an admin would have it: said here once more, and not asked of the station.
+READ = {"GetStatus", "Watch", "Explain", "ListHistory", "ListImages", "WatchDevices", "ListCards", "GetStatistics", "Inspect",
+        "ListProfiles", "ListProfileVersions", "GetProfile", "ListBuilders", "GetBuilder", "ListBuilds", "GetBuild",
+        "GetBuildLog"}
+OPERATE = {"Assign", "Unassign", "Arm", "Disarm", "Flash", "Cancel", "Identify", "ImportImage", "VerifyImage", "RemoveImage",
+           "ImportProfile", "DeleteProfile", "ForgiveCard", "EnsureBuilder", "PruneBuilders", "Build", "CancelBuild",
+           "RemoveBuild"}
+ADMINISTER = {"Reload", "SnapshotStore"}
+INTERFACE = "flashing.station.Control"
+
+#: Runs in the guest: calls of the control socket, each over a connection of its own; prints the first reply to each.
+CALLER = """
+import json, socket, sys
+replies = []
+for method, parameters in json.loads(sys.argv[1]):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(30)
+        s.connect("/run/flashing-station/control")
+        s.sendall(json.dumps({"method": method, "parameters": parameters}).encode() + b"\\0")
+        data = b""
+        while b"\\0" not in data and (more := s.recv(65536)):
+            data += more
+        replies.append(json.loads(data.split(b"\\0")[0]))
+print(json.dumps(replies))
+"""
+
+
+def test_every_method_is_open_to_those_whom_it_is_for_and_to_nobody_else(station, people):
+    machine = station.machine
+    machine.put(CALLER.encode(), "/tmp/caller.py", mode=0o644)
+
+    def ask(user, *calls):
+        said = machine.run(["runuser", "-u", user, "--", "python3", "/tmp/caller.py", json.dumps(calls)])
+        return json.loads(said.stdout)
+
+    described, = ask("root", ("org.varlink.service.GetInterfaceDescription", {"interface": INTERFACE}))
+    methods = re.findall(r"^method (\w+)", described["parameters"]["description"], re.MULTILINE)
+    assert set(methods) == READ | OPERATE | ADMINISTER and len(methods) == len(READ) + len(OPERATE) + len(ADMINISTER)
+    before = station.json("status")["slots"]
+    allowed = {"stranger": set(), "reader": READ, "flasher": READ | OPERATE, "root": READ | OPERATE | ADMINISTER}
+    for user, mine in allowed.items():
+        # With a parameter that no method has: whoever is let in is told of that, and nothing is done.
+        replies = ask(user, *((f"{INTERFACE}.{method}", {"nothing": 0}) for method in methods))
+        denied = {method for method, reply in zip(methods, replies)
+                  if reply.get("error") == "org.varlink.service.PermissionDenied"}
+        assert denied == set(methods) - mine, (user, denied ^ (set(methods) - mine))
+        others = {method: reply for method, reply in zip(methods, replies) if method not in denied}
+        assert all(reply.get("error") == "org.varlink.service.InvalidParameter" for reply in others.values()), (user, others)
+    assert station.json("status")["slots"] == before
+
+
 def test_only_root_declares_slots(station, as_user):
     before = station.machine.run("ls -l --full-time /etc/flashing-station/slots.d").stdout
     for command in (["slot", "learn", "slot9", "--yes"], ["slot", "remove", "slot1"],

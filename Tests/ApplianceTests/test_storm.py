@@ -120,3 +120,38 @@ def test_a_hundred_cards_that_come_and_go_at_random_each_get_one_honest_verdict(
         machine.usb_insert(port, path)
     for name in PORTS:
         assert verdict(station.wait_verdict(name)) == "passed"
+
+
+@pytest.mark.nightly
+def test_sixteen_cards_at_once_starve_neither_each_other_nor_the_daemon(station, machine, images, tmp_path):
+    """On three controllers; their memory is this machine's one GiB, too."""
+    ports = {name: (port, "xhci") for name, port in PORTS.items()}
+    ports |= {f"more{port}": (port, "xhci") for port in (5, 6, 7)}
+    ports |= {f"old{port}": (port, "xhci2") for port in range(1, 9)} | {"oldest": (1, "ehci")}
+    assert len(ports) == 16
+    more = {name: (place(*where), READER) for name, where in ports.items() if name not in SLOTS}
+    station.declare(more)
+    station.ctl("assign", *more, "--image", "image-a")
+    daemon = footprint(machine)[0]
+    cards = {}
+    try:
+        for name, (port, bus) in ports.items():
+            cards[name] = tmp_path / f"{name}.img"
+            with cards[name].open("wb") as file:
+                file.truncate(12 << 20)
+            machine.usb_insert(port, cards[name], bus=bus, throttle_bps=400_000)
+        busy = station.watch(
+            lambda slots: sum(slots[name]["state"] == "running" for name in ports) >= 10 and slots, what="ten cards under way")
+        # Whoever asks meanwhile is answered, and the watchdog is.
+        assert "running" in {slot["state"] for slot in station.json("status")["slots"]}, busy
+        tree = machine.run("systemd-cgls --no-pager").stdout
+        assert tree.count("station-writer@") >= 10, tree
+        for name in ports:
+            assert verdict(station.wait_verdict(name, timeout=300)) == "passed", name
+            assert begins_with(cards[name], images[SLOTS[name][2] if name in SLOTS else "image-a"]), name
+        assert footprint(machine)[0] == daemon
+    finally:
+        for reader in list(machine.readers.values()):
+            machine.usb_remove(reader)
+        station.watch(lambda slots: all(slots[name]["state"] == "absent" for name in ports), what="all cards to be gone")
+        station.undeclare(*more)

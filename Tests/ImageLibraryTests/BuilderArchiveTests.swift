@@ -88,6 +88,8 @@ struct BuilderArchiveTests {
         ("a second directory", [Entry(name: "ib/a", content: "x"), Entry(name: "other/b", content: "x")]),
         ("a link that climbs", [Entry(name: "ib/l", type: "2", link: "../../evil")]),
         ("a link that climbs late", [Entry(name: "ib/l", type: "2", link: "a/../../evil")]),
+        ("a link that climbs behind a combining mark", [Entry(name: "ib/l", type: "2", link: "../\u{301}evil")]),
+        ("a name that climbs behind a combining mark", [Entry(name: "ib/a/../\u{301}evil", content: "x")]),
         ("a hard link out of it", [Entry(name: "ib/l", type: "1", link: "/etc/passwd")]),
         ("a hard link that climbs", [Entry(name: "ib/l", type: "1", link: "ib/../../x")]),
         ("a character device", [Entry(name: "ib/d", type: "3")]), ("a block device", [Entry(name: "ib/d", type: "4")]),

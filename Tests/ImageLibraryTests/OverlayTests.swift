@@ -93,6 +93,11 @@ struct OverlayTests {
         #expect(try failure(changed("b-c", set(0..<100, name))) == "overlay_invalid")
     }
 
+    @Test("a name is split at its bytes", arguments: [("sub/inner/\u{301}c", true), ("sub/inner/../\u{301}c", false)])
+    func bytes(name: String, isGood: Bool) throws {
+        #expect(try failure(changed("sub/inner/file", set(0..<100, name))) == (isGood ? nil : "overlay_invalid"))
+    }
+
     @Test(
         "devices, pipes, hard links and extensions are refused",
         arguments: ["1", "3", "4", "6", "7", "x", "g", "L", "K", ""])
@@ -100,7 +105,9 @@ struct OverlayTests {
         #expect(try failure(changed("b-c", set(156..<157, type))) == "overlay_invalid")
     }
 
-    @Test("links that lead out are refused", arguments: ["/etc/passwd", "../a", "sub/../../a", ""])
+    @Test(
+        "links that lead out are refused",
+        arguments: ["/etc/passwd", "../a", "sub/../../a", "", "../\u{301}a", "/\u{301}a"])
     func links(target: String) throws {
         #expect(try failure(changed("link", set(157..<257, target))) == "overlay_invalid")
         #expect(try failure(changed("link", set(157..<257, "sub/inner"))) == nil)

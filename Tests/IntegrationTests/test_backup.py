@@ -292,6 +292,137 @@ def test_a_full_disk_is_told_beforehand_with_the_numbers(station, programs, tmp_
             assert " bytes)" in refused.stdout and leftovers(box) == []
 
 
+# -- what is not where it should be --------------------------------------------------------------------------------------
+
+def test_nothing_is_written_into_a_file_that_somebody_left_there(station, tmp_path):
+    """Whoever may write into the directory may have it open, and would own images and keys."""
+    partial = tmp_path / ".b.tar.partial"
+    partial.write_text("left")
+    partial.chmod(0o666)
+    os.chown(partial, 12345, 12345)
+    with open(partial, encoding="utf-8") as theirs:
+        backup(station, tmp_path / "b.tar")
+        assert theirs.read() == "left"
+    status = os.stat(tmp_path / "b.tar")
+    assert (status.st_mode & 0o777, status.st_uid, os.listdir(tmp_path)) == (0o600, 0, ["b.tar"])
+
+
+def test_two_backups_into_one_file_do_not_meet(station, tmp_path):
+    import fcntl
+    with open(tmp_path / ".b.tar.partial", "w", encoding="utf-8") as living:
+        fcntl.flock(living, fcntl.LOCK_EX)
+        refused = backup(station, tmp_path / "b.tar", "--json", check=False)
+        assert (refused.returncode, code_of(refused)) == (REFUSED, "backup_running")
+        assert os.listdir(tmp_path) == [".b.tar.partial"]
+
+
+def test_a_dry_run_leaves_nothing_beside_the_file(station, tmp_path):
+    tmp_path.chmod(0o555)
+    told = json.loads(backup(station, tmp_path / "b.tar", "--dry-run", "--json").stdout)
+    assert told["isDryRun"] and told["isWhole"] and os.listdir(tmp_path) == []
+
+
+def elsewhere(path):
+    """A directory moved away, a link in its place."""
+    moved = path.with_name(path.name + "-moved")
+    path.rename(moved)
+    path.symlink_to(moved)
+
+
+@pytest.mark.parametrize("what", ["images", "builds", "builders"])
+def test_a_directory_that_is_a_link_is_no_backup_without_it(station, tmp_path, what):
+    station.stop()
+    elsewhere(pathlib.Path(station.state, what))
+    refused = backup(station, tmp_path / "b.tar", "--json", check=False)
+    assert (refused.returncode, code_of(refused)) == (FAILED, "backup_unreadable")
+    assert what in refused.stdout and os.listdir(tmp_path) == []
+
+
+def test_a_configuration_that_is_not_there_is_no_backup_without_it(station, tmp_path):
+    refused = station.stationctl(
+        "backup", str(tmp_path / "b.tar"), "--json", "--config", station.config + "x", "--state", station.state,
+        "--programs", station.programs, check=False)
+    assert (refused.returncode, code_of(refused)) == (FAILED, "backup_unreadable") and os.listdir(tmp_path) == []
+
+
+def test_slot_files_behind_a_link_are_in_the_backup(station, other, tmp_path):
+    elsewhere(pathlib.Path(station.config, "slots.d"))
+    told = json.loads(backup(station, tmp_path / "b.tar", "--json").stdout)
+    assert told["manifest"]["slotCount"] == 1 and told["isWhole"]
+    restore(other, tmp_path / "b.tar")
+    assert os.listdir(os.path.join(other.config, "slots.d")) == ["slot1.slot"]
+
+
+def test_a_backup_that_had_to_leave_something_out_says_so_and_is_restored(station, other, tmp_path):
+    os.mkfifo(os.path.join(station.config, "pipe"))
+    said = backup(station, tmp_path / "b.tar", check=False)
+    assert said.returncode == FAILED and "pipe" in said.stderr and "not whole" in said.stdout and "is whole" not in said.stdout
+    said = backup(station, tmp_path / "c.tar", "--json", check=False)
+    assert said.returncode == FAILED and not json.loads(said.stdout)["isWhole"]
+    restore(other, tmp_path / "b.tar")
+
+
+def test_names_that_only_their_bytes_tell_apart_come_back(station, other, tmp_path):
+    for name in ("\u00e9", "e\u0301", "\u0301x"):
+        pathlib.Path(station.config, name).write_text(name)
+    backup(station, tmp_path / "b.tar")
+    restore(other, tmp_path / "b.tar")
+    for name in ("\u00e9", "e\u0301", "\u0301x"):
+        assert pathlib.Path(other.config, name).read_text() == name
+
+
+def test_the_records_are_those_of_the_state_that_is_named(station, other, tmp_path):
+    """Not those of whoever answers at the usual socket: here that one is another station's."""
+    flash_one(station)
+    other.start()
+    other.stop()
+    script = ('mount -t tmpfs none /run && mkdir /run/flashing-station && mount --bind "$1" /run/flashing-station && shift && '
+              'stationctl=$1 && shift && "$stationctl" status --json && exec "$stationctl" "$@"')
+    told = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", station.directory, os.path.join(station.programs, "stationctl"),
+         "backup", str(tmp_path / "b.tar"), "--json", *places(other)], capture_output=True, text=True, check=True)
+    answered, end = json.JSONDecoder().raw_decode(told.stdout)
+    backed = told.stdout[end:]
+    assert answered["slots"][0]["name"] == "slot1", "the other station answers there: else this test proves nothing"
+    assert json.loads(backed)["manifest"]["store"]["jobCount"] == 0
+
+
+@pytest.mark.parametrize("what", ["state/images", "state/store", "config/slots.d"])
+def test_what_is_mounted_in_the_state_is_not_exchanged_with_it(good_backup, other, tmp_path, what):
+    area, name = what.split("/")
+    path = pathlib.Path(other.state if area == "state" else other.config, name)
+    path.mkdir(exist_ok=True, parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", path], check=True)
+    try:
+        refused = restore(other, good_backup, "--json", check=False)
+        assert code_of(refused) == "restore_mount" and name in refused.stdout and leftovers(other) == []
+    finally:
+        subprocess.run(["umount", path], check=True)
+    restore(other, good_backup)
+
+
+def test_a_station_that_only_has_records_is_not_replaced_unasked(good_backup, other):
+    other.declare("slot1", "2")
+    other.start()
+    add_image(other, "image1")
+    other.call("Assign", slots=["slot1"], image="image1")
+    flash_one(other)
+    other.stop()
+    os.unlink(os.path.join(other.config, "slots.d", "slot1.slot"))
+    for image in pathlib.Path(other.state, "images").iterdir():
+        image.unlink()
+    refused = restore(other, good_backup, "--json", check=False, stdin=subprocess.DEVNULL)
+    assert (refused.returncode, code_of(refused)) == (REFUSED, "not_confirmed")
+
+
+def test_a_damaged_mark_of_a_restore_says_what_to_do(good_backup, other):
+    restore(other, good_backup)
+    marker = pathlib.Path(other.state + ".restoring")
+    marker.write_text("{")
+    refused = other.stationctl("restore", "--continue", "--json", *places(other), check=False)
+    assert code_of(refused) == "restore_stuck" and str(marker) in json.loads(refused.stdout)["error"]["remedy"]
+
+
 # -- archives that are none ---------------------------------------------------------------------------------------------
 
 class Member(tarfile.TarInfo):

@@ -138,7 +138,7 @@ def test_more_slots_than_fit_are_shown_page_by_page_without_a_key(stage, ctl):
             text = terminal.text()
             first, last = map(int, re.search(r"slots (\d+)-(\d+) of 60", text).groups())
             there = {int(number) for number in re.findall(r"\bslot(\d+)\b", text)} - {9}
-            assert there >= set(range(first, last + 1)) - {9, 41} or "…" in text, text
+            assert there >= set(range(first, last + 1)) - {9, 41}, text
             seen.update(range(first, last + 1))
             return len(seen) == 60
 

@@ -17,7 +17,7 @@ struct BackupTests {
     /// The least that a backup has, and what a test adds.
     private static func manifest(_ more: [BackupManifest.Member] = []) -> BackupManifest {
         BackupManifest(
-            stationVersion: "1", hostName: "h", machine: nil, createdAt: 1, wasClockSynchronised: true,
+            stationVersion: "1", hostName: "h", createdAt: 1, wasClockSynchronised: true,
             hasBuilders: true,
             store: StoreSummary(
                 schemaVersion: 1, imageCount: 0, profileCount: 0, buildCount: 0, jobCount: 0, cardCount: 0, byteCount: 1
@@ -57,7 +57,8 @@ struct BackupTests {
             "state/x",
             "state/store/station.db-wal", "state/store/x/y", "state/images/x", "state/images/.import-1.part",
             "state/images/\(sha).img/x", "state/builds/x", "state/builds/.\(build).partial", "state/builders/.lock",
-            "config/\u{0}x", "manifest.json", String(repeating: "config/", count: 200) + "x",
+            "config/\u{0}x", "config/../\u{301}evil", "config/../\u{200D}evil", "/\u{301}evil", "manifest.json",
+            String(repeating: "config/", count: 200) + "x",
         ])
     func bad(path: String) {
         #expect(Self.code(Self.manifest([Self.file(path)])) == "backup_member")
@@ -69,7 +70,8 @@ struct BackupTests {
             ("state/builders/\(sha)/tree/a", "b", true), ("state/builders/\(sha)/tree/a", "../b", true),
             ("state/builders/\(sha)/tree/a", "./../tree/b", true), ("state/builders/\(sha)/tree/a", "../../b", false),
             ("state/builders/\(sha)/tree/a", "/usr/bin/python3", true), ("state/builders/\(sha)", "/usr", false),
-            ("state/builders/\(sha)/tree/a", "", false),
+            ("state/builders/\(sha)/tree/a", "", false), ("state/builders/\(sha)/tree/a", "../../\u{301}b", false),
+            ("state/images/\(sha).img", "/\u{301}", false),
             ("state/builders/\(sha)/tree/a", "../../\(sha)/b", false), ("state/builders/\(sha)", "x", false),
             ("state/images/\(sha).img", "x", false), ("config/slots.d", "x", false),
             ("state/store/station.db", "x", false),
@@ -82,6 +84,15 @@ struct BackupTests {
         manifest.members.removeAll { $0.path == path }
         manifest.members.append(BackupManifest.Member(path: path, kind: .link, target: target))
         #expect((Self.code(manifest) == nil) == isGood)
+    }
+
+    @Test("names are told apart by their bytes")
+    func names() {
+        let (one, other) = ("config/\u{E9}", "config/e\u{301}")
+        #expect(one == other, "else this test proves nothing")
+        #expect(Self.code(Self.manifest([Self.file(one), Self.file(other), Self.file("config/\u{301}x")])) == nil)
+        #expect(Self.code(Self.manifest([Self.directory(one), Self.file("\(other)/x")])) == "backup_member")
+        #expect(Self.code(Self.manifest([Self.directory(one), Self.file("\(one)/x")])) == nil)
     }
 
     @Test("refuses what is there twice, stands in no directory, does not add up, or is of another form")
@@ -184,13 +195,26 @@ struct BackupTests {
 
     @Test("an extended header that is none, or says what no backup has, is refused")
     func extensions() {
-        for text in [
-            "x", "5 a=", "11 path=abc", "99 path=a\n", "0 path=a\n", "14 uname=root\n", "18 SCHILY.acl.x=y\n",
-            "22 GNU.sparse.major=1\n", "24 GNU.sparse.realsize=1\n",
+        for (text, word) in [
+            ("x", "cannot be read"), ("5 a=", "cannot be read"), ("11 path=abc", "cannot be read"),
+            ("99 path=a\n", "cannot be read"), ("0 path=a\n", "cannot be read"),
+            ("14 uname=root\n", "no backup has"), ("18 SCHILY.acl.x=y\n", "no backup has"),
+            ("22 GNU.sparse.major=1\n", "another format"), ("25 GNU.sparse.realsize=1\n", "another format"),
         ] {
             var header = TarHeader(path: "config/a", kind: .file, mode: 0o644, modifiedAt: 7)
-            #expect(throws: StationError.self, "\(text)") { try header.apply(extended: Array(text.utf8)) }
+            do {
+                try header.apply(extended: Array(text.utf8))
+                Issue.record("\(text) was taken")
+            } catch { #expect(error.message.contains(word), "\(text): \(error.message)") }
         }
+    }
+
+    @Test("what is shut in the configuration stays shut")
+    func shut() throws {
+        let area = try BackupArea(of: "config/keys")
+        #expect(area.mode("config/keys", .directory, archived: 0o700) == 0o700)
+        #expect(area.mode("config/keys", .directory, archived: nil) == 0o755)
+        #expect(area.mode("config/keys/a", .file, archived: 0o600) == 0o600)
     }
 
     @Test("a map of holes comes back, and one that does not fit is refused")

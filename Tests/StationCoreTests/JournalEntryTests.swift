@@ -119,7 +119,7 @@ private struct Fixture {
             .storeProblem(StationError("store_unusable", "the store cannot be opened")),
             .backupMade(
                 BackupManifest(
-                    stationVersion: "1", hostName: "h", machine: nil, createdAt: 1, wasClockSynchronised: true,
+                    stationVersion: "1", hostName: "h", createdAt: 1, wasClockSynchronised: true,
                     hasBuilders: true,
                     store: StoreSummary(
                         schemaVersion: 1, imageCount: 0, profileCount: 0, buildCount: 0, jobCount: 0, cardCount: 0,

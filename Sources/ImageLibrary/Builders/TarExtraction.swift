@@ -128,8 +128,8 @@ final class TarExtraction {
             case S_IFLNK:
                 // One with a / in front means a tool of the host, and leads where the sandbox lets it; nobody here follows it.
                 let target = archive_entry_symlink(entry).map { String(cString: $0) } ?? ""
-                let isToHost = target.hasPrefix("/") && rules.mayLinkToHost
-                guard isToHost || (!target.hasPrefix("/") && Self.staysInside(target, from: path)) else {
+                let isToHost = Path.isAbsolute(target) && rules.mayLinkToHost
+                guard isToHost || Path.staysInside(target, depth: Path.parts(path).count - 1) else {
                     throw unsafe(name, "is a link that leads out of it")
                 }
             default: throw unsafe(name, "is neither file, directory nor link")
@@ -142,28 +142,19 @@ final class TarExtraction {
 
     /// The path below the root; nil for that of the archive's one directory itself.
     private func inside(_ name: String) throws(StationError) -> String? {
-        var parts = name.split(separator: "/", omittingEmptySubsequences: true)[...]
+        var parts = Path.parts(name)[...]
         if parts.first == "." { parts = parts.dropFirst() }
-        guard !name.hasPrefix("/"), name.utf8.count <= BuilderArchive.pathLimit, let first = parts.first,
+        guard !Path.isAbsolute(name), name.utf8.count <= BuilderArchive.pathLimit, let first = parts.first,
             !parts.contains(".."), !parts.contains("."),
             !name.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F })
         else {
-            if parts.isEmpty, !name.hasPrefix("/") { return nil }
+            if parts.isEmpty, !Path.isAbsolute(name) { return nil }
             throw unsafe(name, "is no path inside of it")
         }
         guard rules.isInOneDirectory else { return parts.joined(separator: "/") }
-        if top == nil { top = String(first) }
-        guard top == String(first) else { throw unsafe(name, "is outside of its directory \(first)") }
+        if top == nil { top = first }
+        guard top == first else { throw unsafe(name, "is outside of its directory \(first)") }
         return parts.count == 1 ? nil : parts.dropFirst().joined(separator: "/")
-    }
-
-    private static func staysInside(_ target: String, from path: String) -> Bool {
-        var depth = path.split(separator: "/").count - 1
-        for part in target.split(separator: "/") where part != "." {
-            depth += part == ".." ? -1 : 1
-            if depth < 0 { return false }
-        }
-        return !target.isEmpty
     }
 
     private func extract(_ entry: OpaquePointer, _ reader: OpaquePointer, _ writer: OpaquePointer) throws(StationError)

@@ -1,4 +1,3 @@
-import Glibc
 import StationCore
 import StationLinux
 
@@ -77,8 +76,7 @@ extension LibraryServer {
 
     private func holdings(_ builders: BuilderDirectory, _ builds: BuildDirectory) -> LibraryHoldings {
         let size: (String) -> UInt64 = { path in
-            var status = stat()
-            return lstat(path, &status) == 0 ? UInt64(max(0, status.st_blocks)) * 512 : 0
+            (try? FileStatus(of: path, followingLinks: false))?.allocatedByteCount ?? 0
         }
         let overlays = (SmallFile.names(in: vault.directory) ?? []).filter { $0.hasSuffix(".overlay.tar") }
         return LibraryHoldings(

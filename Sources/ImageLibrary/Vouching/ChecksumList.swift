@@ -37,8 +37,8 @@ package struct ChecksumList: Equatable, Sendable {
             let digest = SHA256Digest(String(decoding: bytes[..<64], as: UTF8.self).lowercased())
         else { throw invalid(number, "it is not “<64 hexadecimal digits> *<name>”") }
         let name = String(decoding: bytes[66...], as: UTF8.self)
-        let parts = name.split(separator: "/", omittingEmptySubsequences: false)
-        guard !name.hasPrefix("/"), !parts.contains(".."), !parts.contains("") else {
+        let parts = Path.parts(name, omittingEmpty: false)
+        guard !Path.isAbsolute(name), !parts.contains(".."), !parts.contains("") else {
             throw invalid(number, "“\(name.printable(limit: 80))” is a name that leads elsewhere")
         }
         guard !name.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else {
