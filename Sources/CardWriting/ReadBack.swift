@@ -75,7 +75,7 @@ extension CardJob {
         try timed(&report.verifySeconds) {
             try verify(body.lowerBound..<tail.lowerBound, hash, writing)
             // What has to be written of them after all comes before the checks that show a card that wraps.
-            try verify(tail, nil, writing, only: { $0 == .presumedZero })
+            try verify(tail, nil, writing) { $0 == .presumedZero }
         }
         try timed(&report.capacitySeconds) {
             if checks.contains(.capacityAfter) {
@@ -94,7 +94,7 @@ extension CardJob {
         }
         writing.add(contentByteCount(at: 0, Self.headByteCount))
         control.enter(.verifying, bytes: tailByteCount)
-        try timed(&report.verifySeconds) { try verify(tail, hash, writing, only: { $0 != .presumedZero }) }
+        try timed(&report.verifySeconds) { try verify(tail, hash, writing) { $0 != .readZero } }
         // What was written last, or once more, is read when the reader's cache holds other things.
         let again = writing.writtenAgain
         let between = again.isEmpty ? distance : settings.readerCacheByteCount
@@ -132,15 +132,15 @@ extension CardJob {
     /// Reads a range, compares it with the content, and adds it to the hash in order.
     /// - Parameters:
     ///   - writing: notes what was written once more; nil makes every mismatch final.
-    ///   - isRead: for which requests. The others have been read as zeros, and are added as such.
+    ///   - isMeant: which requests are read. The hash gets zeros for the others: for nothing but what was read as zeros.
     private func verify(
         _ range: Range<UInt64>, _ hash: OrderedHash?, _ writing: Writing?,
-        only isRead: @escaping @Sendable (Survey.Finding) -> Bool = { _ in true }
+        where isMeant: @escaping @Sendable (Survey.Finding) -> Bool = { _ in true }
     ) throws {
         try forEachRequest(in: range) { worker, offset, count, _ in
             let expected = worker.expected.prefix(count)
             let read = worker.read.prefix(count)
-            if let writing, !isRead(writing.finding(at: offset)) {
+            if let writing, !isMeant(writing.finding(at: offset)) {
                 worker.read.zero()
                 return
             }
@@ -148,6 +148,8 @@ extension CardJob {
             try access.read(into: read, at: offset)
             if checks.contains(.comparison), let difference = Difference(read, expected) {
                 try repair(difference, expected, read, at: offset, writing)
+            } else if read.isZero {
+                writing?.addZero(at: offset)
             }
         } thenInOrder: { worker, offset, count in
             hash?.update(worker.read.prefix(contentByteCount(at: offset, count)))

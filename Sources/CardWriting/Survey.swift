@@ -13,6 +13,8 @@ struct Survey: Sendable {
         case same
         /// Zeros that were not written, because the card is thought to have zeros there. The read-back shows it.
         case presumedZero
+        /// The same when the read-back has shown it: zeros, every byte.
+        case readZero
     }
 
     /// One for each request of the body, in order.

@@ -110,6 +110,12 @@ final class Writing: Sendable {
         }
     }
 
+    /// Notes that a request, read back, was nothing but zeros.
+    func addZero(at offset: UInt64) {
+        let index = Int(offset - body.lowerBound) / requestByteCount
+        state.withLock { if $0.findings[index] == .presumedZero { $0.findings[index] = .readZero } }
+    }
+
     func add(_ contentBytes: Int) { state.withLock { $0.contentBytesWritten += UInt64(contentBytes) } }
 
     /// Notes a request that was written after it had been read back wrong. It must be read once more.

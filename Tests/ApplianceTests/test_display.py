@@ -151,6 +151,13 @@ def test_it_may_look_and_nothing_else(station, display, console):
     assert station_group in groups and re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE)[1] not in ("0", station_group)
     operators = machine.run("getent group station-operator").stdout.split(":")[2]
     assert operators not in groups
+    # Whoever runs with what it runs with may look, and change nothing.
+    user = re.search(r"^Uid:\s+(\d+)", status, re.MULTILINE)[1]
+    as_display = f"setpriv --reuid={user} --regid={user} --groups={','.join(groups)} stationctl"
+    assert machine.run(f"{as_display} status").stdout
+    refused = machine.run(f"{as_display} disarm slot1", check=False)
+    assert refused.rc == 4 and "station-operator" in refused.stderr, refused
+    assert station.slot("slot1")["isArmed"]
     # Installed, and nothing more, until somebody asks for it.
     assert machine.run(f"systemctl is-enabled {UNIT}", check=False).stdout.strip() == "disabled"
     machine.run(f"systemctl enable {UNIT}")

@@ -74,6 +74,18 @@ def test_a_finding_is_made_and_mended_by_the_command_it_names(station, machine, 
         machine.run(AFTERWARDS.get(name, "true"))
 
 
+def test_a_closed_node_is_found_and_mended(station, machine, new_card):
+    reader = machine.usb_insert(1, new_card(32))
+    station.wait_verdict("slot1")
+    disk = reader.wait_disk()
+    machine.run(f"chgrp root /dev/{disk}")
+    found = findings(machine)
+    assert set(found) - ALWAYS == {"node_closed"} and f"/dev/{disk} in slot1" in found["node_closed"]["finding"], found
+    mend(machine, found["node_closed"])
+    assert set(findings(machine)) <= ALWAYS
+    machine.usb_remove(reader)
+
+
 @pytest.mark.nightly
 def test_a_restore_that_was_cut_off_is_found_and_gone_on_with(station, machine):
     """Both directories whole and decided on, and nothing exchanged yet."""

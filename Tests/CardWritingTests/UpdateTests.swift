@@ -130,6 +130,20 @@ struct UpdateTests {
         #expect(report.readBackSHA256 == bench.digest && report.rewrites == 0)
     }
 
+    /// The hash is of what was read, for zeros that were left out as well: without the comparison it is what fails the card.
+    @Test("that leaves zeros out has their bytes in its hash, wherever they are", arguments: [2, 4, 6])
+    func staleZerosInHash(mebibytes: Int) throws {
+        var bench = Self.bench(Self.halfZero())
+        bench.checks.remove(.comparison)
+        bench.medium.put([UInt8](repeating: 0, count: 16 * mebibyte), at: 0)
+        let step = 7 * mebibyte / 48 / 4096 * 4096
+        // Half-way between two samples.
+        let place = mebibyte + ((mebibytes - 1) * mebibyte / step + 2) * step + step / 2
+        try #require(place / mebibyte == mebibytes)
+        bench.medium.put([0x77], at: place)
+        try bench.expectFailure(.hashMismatch)
+    }
+
     @Test("that is stopped while it reads leaves the card as it was", arguments: [JobControl.Stop.cancel, .interrupt])
     func stopped(cause: JobControl.Stop) throws {
         let control = JobControl()

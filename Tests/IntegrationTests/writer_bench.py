@@ -18,6 +18,8 @@ from virtual_reader import PRELOAD, examine
 
 MIB = 1 << 20
 HEAD_BYTES = 64 * 1024
+#: As it was in the beginning: pytest changes its own for each test, while threads begin writers.
+ENVIRONMENT = dict(os.environ)
 
 
 def pattern(byte_count, seed=1):
@@ -86,7 +88,7 @@ class Writer:
         self.arrivals = []
         #: What is said to a writer that recognises its card: proceed, refuse, or nothing at all.
         self.answer = "proceed"
-        environment = dict(os.environ, **(env or {}))
+        environment = ENVIRONMENT | (env or {})
         if shim := environment.pop("LD_PRELOAD", ""):
             # Before the bench's own library, which asks the C library directly.
             wrapper = [*wrapper, "env", f"LD_PRELOAD={shim}:{PRELOAD}"]
