@@ -166,6 +166,13 @@ def test_a_seed_decides_everything_and_counts_the_runs():
     assert {name for name, _ in drawn[0]} == set(known)
 
 
+def test_a_layer_that_no_host_had_is_told_of(programs, two_disks):
+    done = subprocess.run([os.path.join(programs, "topology-campaign"), "--count", "1", "--seed", "11", *two_disks],
+                          capture_output=True, text=True, check=True)
+    layers = json.loads(done.stdout)["layers"]
+    assert 0 in layers.values() and set(run.topologies.thin(layers, 1)) == {name for name in layers if not layers[name]}
+
+
 def test_what_did_not_run_and_what_was_not_noticed_is_in_the_figures():
     plan = run.Plan({"a": None, "without b": None}, 7, 5)
     plan.done(Outcome("without b", 1, jobs=3))

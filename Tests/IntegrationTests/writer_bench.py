@@ -18,8 +18,6 @@ from virtual_reader import PRELOAD, examine
 
 MIB = 1 << 20
 HEAD_BYTES = 64 * 1024
-#: As it was in the beginning: pytest changes its own for each test, while threads begin writers.
-ENVIRONMENT = dict(os.environ)
 
 
 def pattern(byte_count, seed=1):
@@ -62,6 +60,15 @@ def fill(card, byte=0xA5):
             file.write(bytes([byte]) * MIB)
 
 
+def inherited():
+    """This process's environment. pytest takes a word out of it and puts it back for each test, while threads begin writers."""
+    while True:
+        try:
+            return dict(os.environ)
+        except KeyError:
+            continue
+
+
 class Image:
     """An image file as the library would seal it."""
 
@@ -88,7 +95,7 @@ class Writer:
         self.arrivals = []
         #: What is said to a writer that recognises its card: proceed, refuse, or nothing at all.
         self.answer = "proceed"
-        environment = ENVIRONMENT | (env or {})
+        environment = inherited() | (env or {})
         if shim := environment.pop("LD_PRELOAD", ""):
             # Before the bench's own library, which asks the C library directly.
             wrapper = [*wrapper, "env", f"LD_PRELOAD={shim}:{PRELOAD}"]

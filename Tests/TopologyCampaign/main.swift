@@ -23,8 +23,9 @@ struct Tally: Codable {
     var refusedCards: [String] = []
     var wrongUses: [String] = []
     var wrongDiskCount = 0
-    var layers: [String: Int] = [:]
-    var flaws: [String: Int] = [:]
+    // With those that no host had: they are what is to be seen.
+    var layers = Dictionary(uniqueKeysWithValues: RandomHost.Layer.allCases.map { ($0.rawValue, 0) })
+    var flaws = Dictionary(uniqueKeysWithValues: RandomHost.Flaw.allCases.map { ($0.rawValue, 0) })
 
     private static let shown = 20
 
