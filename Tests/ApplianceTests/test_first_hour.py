@@ -127,7 +127,8 @@ def walk(machine, share, new_card, public):
     reader = machine.usb_insert(1, new_card(1200), throttle_bps=4 << 20)
     ann.station.wait_phase("slot1", "writing")
     machine.usb_remove(reader)
-    assert verdict(ann.station.wait_verdict("slot1")) == "failed card_removed"
+    ann.station.wait_state("slot1", "absent")
+    assert verdict(ann.station.history("--slot", "slot1")[0]["report"]) == "failed card_removed"
     story = ann.type("journalctl -x STATION_SLOT=slot1").stdout
     assert "FAILED — card_removed" in story and "insert it again" in story
     assert [entry["STATION_REASON"] for entry in ann.station.story(began, "STATION_SLOT=slot1") if "STATION_VERDICT" in entry
