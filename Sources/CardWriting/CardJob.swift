@@ -23,11 +23,13 @@ package struct CardJob: Sendable {
     package struct Settings: Sendable {
         /// Bytes of one request; a multiple of 4096.
         package var requestByteCount = 1 << 20
+        /// Bytes that are compared at once; a multiple of 4096.
+        package var pieceByteCount = 32 << 10
         /// Requests under way at one time.
-        package var requestsInFlight = 4
+        package var requestsInFlight = 6
         /// How far a request may be ahead of one that still runs, counted in requests: what is written in between must push
         /// what was written before out of a reader's cache, so nothing may come late.
-        var requestWindow: Int { 2 * requestsInFlight }
+        var requestWindow: Int { requestsInFlight + 2 }
         /// How often a request that reads back wrong is written once more.
         package var rewriteLimit = 2
         package var removalPatience = 2.0
@@ -163,11 +165,11 @@ package struct CardJob: Sendable {
         control.enter(.writing, bytes: writing.byteCount())
         try forEachRequest(in: body) { worker, offset, count, index in
             guard writing.finding(index) != .same else { return }
-            let buffer = worker.expected.prefix(count)
+            let buffer = worker.request.prefix(count)
             try readSource(into: buffer, at: offset)
             if writing.presumesZero(index, buffer) {
                 let blocks = probe.blocks(in: offset..<offset + UInt64(count))
-                for block in blocks { try access.write(worker.expected.prefix(block.count), at: block.lowerBound) }
+                for block in blocks { try access.write(worker.request.prefix(block.count), at: block.lowerBound) }
                 let byteCount = blocks.reduce(0) { $0 + $1.count }
                 writing.leaveOut(index, blockByteCount: byteCount)
                 control.spare(bytes: count - byteCount)
@@ -218,8 +220,8 @@ package struct CardJob: Sendable {
     func zero(_ ranges: [Range<UInt64>]) throws {
         for range in ranges {
             try forEachRequest(in: range) { worker, offset, count, _ in
-                // `expected` is full of zeros here: nothing has used it in this pass.
-                try access.write(worker.expected.prefix(count), at: offset)
+                // It is full of zeros here: nothing has used it in this pass.
+                try access.write(worker.request.prefix(count), at: offset)
             }
         }
     }
@@ -228,10 +230,11 @@ package struct CardJob: Sendable {
     func verifyZero(_ ranges: [Range<UInt64>]) throws {
         for range in ranges {
             try forEachRequest(in: range) { worker, offset, count, _ in
-                let read = worker.read.prefix(count)
+                let read = worker.request.prefix(count)
                 try access.read(into: read, at: offset)
-                guard checks.contains(.wipeReadBack) else { return }
-                if let difference = Difference(read, worker.expected.prefix(count)) {
+                guard checks.contains(.wipeReadBack), !read.isZero else { return }
+                let zeros = AlignedBuffer(byteCount: count)
+                if let difference = Difference(read, zeros.bytes) {
                     throw JobEnd.failed(
                         .wipeIncomplete, detail: "what was zeroed at \(offset + difference.offset) is not zero",
                         offset: offset + difference.offset, badBlocks: difference.blockCount)

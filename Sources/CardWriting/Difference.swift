@@ -28,6 +28,14 @@ struct Difference: Equatable {
         self.init(offset: UInt64(firstBad ?? 0), blockCount: blocks)
     }
 
+    /// The same, seen from buffers that begin so much earlier.
+    func shifted(by start: UInt64) -> Difference { Difference(offset: start + offset, blockCount: blockCount) }
+
+    /// This one and one of the blocks behind it.
+    func adding(_ other: Difference) -> Difference {
+        Difference(offset: offset, blockCount: blockCount + other.blockCount)
+    }
+
     private init(offset: UInt64, blockCount: UInt64) {
         self.offset = offset
         self.blockCount = blockCount

@@ -45,7 +45,7 @@ extension CardJob {
             let count = min(left, UInt64(range.count) / 4096 * 4096)
             left -= count
             try forEachRequest(in: range.lowerBound..<range.lowerBound + count) { worker, offset, count, _ in
-                let read = worker.read.prefix(count)
+                let read = worker.request.prefix(count)
                 try access.read(into: read, at: offset)
                 guard let stray = probe?.stray(in: read, at: offset) else { return }
                 throw JobEnd.failed(
@@ -138,38 +138,57 @@ extension CardJob {
         where isMeant: @escaping @Sendable (Survey.Finding) -> Bool = { _ in true }
     ) throws {
         try forEachRequest(in: range) { worker, offset, count, _ in
-            let expected = worker.expected.prefix(count)
-            let read = worker.read.prefix(count)
+            let read = worker.request.prefix(count)
             if let writing, !isMeant(writing.finding(at: offset)) {
-                worker.read.zero()
+                worker.request.zero()
                 return
             }
-            try readSource(into: expected, at: offset)
             try access.read(into: read, at: offset)
-            if checks.contains(.comparison), let difference = Difference(read, expected) {
-                try repair(difference, expected, read, at: offset, writing)
+            if checks.contains(.comparison), let difference = try difference(read, at: offset, worker.piece) {
+                try repair(difference, read, at: offset, writing)
             } else if read.isZero {
                 writing?.addZero(at: offset)
             }
         } thenInOrder: { worker, offset, count in
-            hash?.update(worker.read.prefix(contentByteCount(at: offset, count)))
+            hash?.update(worker.request.prefix(contentByteCount(at: offset, count)))
         }
+    }
+
+    /// Compares what was read of the card with the content, piece by piece. Blocks.
+    /// - Parameters:
+    ///   - offset: where it was read.
+    ///   - piece: for the content.
+    /// - Returns: nil when they are equal.
+    func difference(
+        _ read: UnsafeMutableRawBufferPointer, at offset: UInt64, _ piece: AlignedBuffer
+    ) throws(JobEnd) -> Difference? {
+        var found: Difference?
+        for start in stride(from: 0, to: read.count, by: piece.bytes.count) {
+            let end = min(start + piece.bytes.count, read.count)
+            let expected = piece.prefix(end - start)
+            try readSource(into: expected, at: offset + UInt64(start))
+            let part = UnsafeMutableRawBufferPointer(rebasing: read[start..<end])
+            guard let difference = Difference(part, expected) else { continue }
+            found = found?.adding(difference) ?? difference.shifted(by: UInt64(start))
+        }
+        return found
     }
 
     /// Writes a request once more that read back wrong, and reads it again.
     private func repair(
-        _ difference: Difference, _ expected: UnsafeMutableRawBufferPointer, _ read: UnsafeMutableRawBufferPointer,
-        at offset: UInt64, _ writing: Writing?
+        _ difference: Difference, _ read: UnsafeMutableRawBufferPointer, at offset: UInt64, _ writing: Writing?
     ) throws {
+        let expected = AlignedBuffer(byteCount: read.count)
+        try readSource(into: expected.bytes, at: offset)
         let finding = writing?.finding(at: offset)
         // What was right, was not written and is wrong now was spoilt by writing elsewhere, or is not read reliably.
         let attempts = writing == nil || finding == .same ? 0 : settings.rewriteLimit
         for _ in 0..<attempts {
-            try access.write(expected, at: offset)
+            try access.write(expected.bytes, at: offset)
             try access.synchronise()
             try access.read(into: read, at: offset)
-            if Difference(read, expected) == nil {
-                writing?.addLate(offset..<offset + UInt64(expected.count), contentByteCount(at: offset, expected.count))
+            if Difference(read, expected.bytes) == nil {
+                writing?.addLate(offset..<offset + UInt64(read.count), contentByteCount(at: offset, read.count))
                 return
             }
         }

@@ -1,10 +1,12 @@
+import StationCore
 import StationLinux
 
 /// What one thread of a job has to itself.
 struct RequestWorker: Sendable {
-    /// Full of zeros in the beginning.
-    let expected: AlignedBuffer
-    let read: AlignedBuffer
+    /// What goes to the card or comes from it: one request. Full of zeros in the beginning.
+    let request: AlignedBuffer
+    /// A piece of the content, for what was read to be compared with: so small that it is in the processor's cache still.
+    let piece: AlignedBuffer
 }
 
 extension CardJob {
@@ -19,26 +21,44 @@ extension CardJob {
         _ body: @escaping @Sendable (RequestWorker, _ offset: UInt64, _ count: Int, _ index: Int) throws -> Void,
         thenInOrder inOrder: (@Sendable (RequestWorker, _ offset: UInt64, _ count: Int) -> Void)? = nil
     ) throws {
-        guard !range.isEmpty else { return }
         let size = UInt64(settings.requestByteCount)
-        let requestCount = requestCount(of: range)
-        let shared = RequestQueue(requestCount: requestCount, window: settings.requestWindow)
         let turnstile = Turnstile()
-        let threadCount = min(settings.requestsInFlight, requestCount)
-        WorkerThreads.run(threadCount) { [settings] _ in
+        try forEachRequest(count: requestCount(of: range), byteCount: settings.requestByteCount) { worker, index in
+            let offset = range.lowerBound + UInt64(index) * size
+            let count = Int(min(size, range.upperBound - offset))
+            try body(worker, offset, count, index)
+            if let inOrder { _ = turnstile.pass(index) { inOrder(worker, offset, count) } }
+        } afterFailure: {
+            turnstile.breakDown()
+        }
+    }
+
+    /// The same for requests that are anywhere.
+    /// - Parameters:
+    ///   - byteCount: of the largest.
+    ///   - body: gets the request's number, counted from 0.
+    ///   - afterFailure: is called when no further request is begun.
+    func forEachRequest(
+        count: Int, byteCount: Int, _ body: @escaping @Sendable (RequestWorker, _ index: Int) throws -> Void,
+        afterFailure: @escaping @Sendable () -> Void = {}
+    ) throws {
+        guard count > 0 else { return }
+        let shared = RequestQueue(requestCount: count, window: settings.requestWindow)
+        let threadCount = min(settings.requestsInFlight, count)
+        guard let memory = RequestMemory(byteCount: byteCount * threadCount) else {
+            throw JobEnd.failed(.internalError, detail: "there is no memory for \(threadCount) requests")
+        }
+        WorkerThreads.run(threadCount) { [settings] number in
             let worker = RequestWorker(
-                expected: AlignedBuffer(byteCount: settings.requestByteCount),
-                read: AlignedBuffer(byteCount: settings.requestByteCount))
+                request: AlignedBuffer(memory, from: number * byteCount, byteCount: byteCount),
+                piece: AlignedBuffer(byteCount: settings.pieceByteCount))
             while let index = shared.next() {
-                let offset = range.lowerBound + UInt64(index) * size
-                let count = Int(min(size, range.upperBound - offset))
                 do {
-                    try body(worker, offset, count, index)
-                    if let inOrder { _ = turnstile.pass(index) { inOrder(worker, offset, count) } }
+                    try body(worker, index)
                     shared.finish(index)
                 } catch {
                     shared.finish(index, error)
-                    turnstile.breakDown()
+                    afterFailure()
                 }
             }
         }

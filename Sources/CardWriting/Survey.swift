@@ -101,23 +101,28 @@ extension CardJob {
     }
 
     private func sample(_ body: Range<UInt64>) throws -> Samples {
-        var samples = Samples()
-        let expected = AlignedBuffer(byteCount: Self.sampleByteCount)
-        let read = AlignedBuffer(byteCount: Self.sampleByteCount)
+        let samples = Mutex(Samples())
         let distance = max(UInt64(Self.sampleByteCount), UInt64(body.count) / Self.sampleCount / 4096 * 4096)
-        for offset in stride(from: body.lowerBound, to: body.upperBound, by: UInt64.Stride(distance)) {
+        let offsets = Array(stride(from: body.lowerBound, to: body.upperBound, by: UInt64.Stride(distance)))
+        // A request for each sample, as small as it is: what they cost is mostly the way there and back.
+        try forEachRequest(count: offsets.count, byteCount: Self.sampleByteCount) { worker, index in
+            let offset = offsets[index]
             let count = Int(min(UInt64(Self.sampleByteCount), body.upperBound - offset))
-            try readSource(into: expected.prefix(count), at: offset)
-            try access.read(into: read.prefix(count), at: offset)
-            let isSame = Difference(read.prefix(count), expected.prefix(count)) == nil
-            switch (expected.prefix(count).isZero, isSame) {
-            case (true, true): samples.zerosMet += 1
-            case (true, false): samples.zerosMissed += 1
-            case (false, true): samples.same += 1
-            case (false, false): samples.other += 1
+            let (expected, read) = (worker.piece.prefix(count), worker.request.prefix(count))
+            try readSource(into: expected, at: offset)
+            try access.read(into: read, at: offset)
+            let isSame = Difference(read, expected) == nil
+            let isZero = expected.isZero
+            samples.withLock {
+                switch (isZero, isSame) {
+                case (true, true): $0.zerosMet += 1
+                case (true, false): $0.zerosMissed += 1
+                case (false, true): $0.same += 1
+                case (false, false): $0.other += 1
+                }
             }
         }
-        return samples
+        return samples.withLock { $0 }
     }
 
     /// Reads everything that the job is about.
@@ -137,12 +142,12 @@ extension CardJob {
 
         let findings = Mutex(survey.body)
         try forEachRequest(in: body) { worker, offset, count, index in
-            try readSource(into: worker.expected.prefix(count), at: offset)
-            try access.read(into: worker.read.prefix(count), at: offset)
-            let isSame = Difference(worker.read.prefix(count), worker.expected.prefix(count)) == nil
+            let read = worker.request.prefix(count)
+            try access.read(into: read, at: offset)
+            let isSame = try difference(read, at: offset, worker.piece) == nil
             findings.withLock { $0[index] = isSame || !isChecked ? .same : .differs }
         } thenInOrder: { worker, offset, count in
-            hash.update(worker.read.prefix(contentByteCount(at: offset, count)))
+            hash.update(worker.request.prefix(contentByteCount(at: offset, count)))
         }
         survey.body = findings.withLock { $0 }
         survey.readBackSHA256 = hash.finish()
@@ -150,8 +155,9 @@ extension CardJob {
         let toZero = Mutex<[Range<UInt64>]>([])
         for range in plan {
             try forEachRequest(in: range) { worker, offset, count, _ in
-                try access.read(into: worker.read.prefix(count), at: offset)
-                guard isChecked, !worker.read.prefix(count).isZero else { return }
+                let read = worker.request.prefix(count)
+                try access.read(into: read, at: offset)
+                guard isChecked, !read.isZero else { return }
                 toZero.withLock { $0.append(offset..<offset + UInt64(count)) }
             }
         }

@@ -67,12 +67,7 @@ struct ImageImport {
         step = .reading
         let file = try makeFile()
         let hasher = SHA256Hasher()
-        var check = voucher.bmap.map { BmapCheck($0) }
-        let byteCount = try copy(stream, into: file) { bytes throws(StationError) in
-            hasher.update(bytes)
-            try check?.update(bytes)
-        }
-        try check?.finish()
+        let byteCount = try copy(stream, into: file, hasher, voucher.bmap.map { BmapCheck($0) })
         guard let sha256 = hasher.finish() else { throw noDigest }
         let vouching = try voucher.finish(file: try source.finish(), image: sha256)
         let container = formats.isEmpty ? ImageOrigin.rawContainer : formats.map(\.rawValue).joined(separator: " › ")
@@ -124,35 +119,30 @@ struct ImageImport {
         defer { step = .reading }
         if let byteCount = stream.byteCount { try room.check(byteCount) }
         let file = try makeFile()
-        let byteCount = try copy(stream, into: file) { _ throws(StationError) in }
+        let byteCount = try copy(stream, into: file)
         return ScratchFile(file, byteCount: byteCount, isChecked: stream.isChecked)
     }
 
     /// Copies a stream to its end. Blocks.
+    /// - Parameters:
+    ///   - hasher: gets all bytes.
+    ///   - check: what they must be.
     /// - Returns: how many bytes it had.
     private mutating func copy(
-        _ stream: any ByteStream, into file: UnsealedFile,
-        each: (UnsafeRawBufferPointer) throws(StationError) -> Void
+        _ stream: any ByteStream, into file: UnsealedFile, _ hasher: SHA256Hasher? = nil, _ check: BmapCheck? = nil
     ) throws(StationError) -> UInt64 {
-        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.pieceByteCount, alignment: 4096)
-        defer { buffer.deallocate() }
-        var sparse = SparseFile(file.descriptor)
-        while true {
+        let store = ImageStore(file, room: room, total: stream.byteCount, hasher, check)
+        defer { room = store.room }
+        var done: UInt64 = 0
+        try PieceRelay.run(into: store) { buffer throws(StationError) in
             try source.checkStop()
             let count = try stream.read(into: buffer)
-            let piece = UnsafeRawBufferPointer(rebasing: buffer[..<count])
-            try room.checkLength(sparse.byteCount + UInt64(count), isWhole: false)
-            try each(piece)
-            let stored = sparse.storedByteCount
-            do {
-                try sparse.append(piece)
-                if count < buffer.count { try sparse.finish() }
-            } catch { throw room.failure(error, written: sparse.byteCount, total: stream.byteCount) }
-            try room.take(sparse.storedByteCount - stored)
-            try checkRatio(sparse.byteCount)
+            done += UInt64(count)
+            try checkRatio(done)
             progress.tell(step, origin.bytesRead, origin is ArchiveMemberStream ? nil : origin.byteCount)
-            if count < buffer.count { return sparse.byteCount }
+            return count
         }
+        return done
     }
 
     private func readToEnd(_ stream: any ByteStream) throws(StationError) {
@@ -174,6 +164,38 @@ struct ImageImport {
         throw StationError(
             "image_bomb", "the file unpacks to more than \(Self.ratioLimit) times its size",
             remedy: "unpack it elsewhere, if it is an image after all")
+    }
+}
+
+/// Where an image goes: through its digest and its bmap into its file, as far as there is room.
+private final class ImageStore: PieceSink {
+    private(set) var room: VaultRoom
+    private let total: UInt64?
+    private let hasher: SHA256Hasher?
+    private var check: BmapCheck?
+    private var file: SparseFile
+
+    /// - Parameter total: how long it will be, where that is known.
+    init(_ file: UnsealedFile, room: VaultRoom, total: UInt64?, _ hasher: SHA256Hasher?, _ check: BmapCheck?) {
+        self.file = SparseFile(file.descriptor)
+        self.room = room
+        self.total = total
+        self.hasher = hasher
+        self.check = check
+    }
+
+    /// - Throws: `image_too_large`, `bmap_mismatch`, `storage_full`, `vault_unusable`.
+    func take(_ piece: UnsafeRawBufferPointer, isLast: Bool) throws(StationError) {
+        try room.checkLength(file.byteCount + UInt64(piece.count), isWhole: false)
+        hasher?.update(piece)
+        try check?.update(piece)
+        let stored = file.storedByteCount
+        do {
+            try file.append(piece)
+            if isLast { try file.finish() }
+        } catch { throw room.failure(error, written: file.byteCount, total: total) }
+        try room.take(file.storedByteCount - stored)
+        if isLast { try check?.finish() }
     }
 }
 

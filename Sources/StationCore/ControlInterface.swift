@@ -213,7 +213,7 @@ package enum ControlInterface {
           card: ?Card,
           job: ?SlotJob,
           # What somebody should know about slot, reader or card, whatever the state is: failures_in_a_row,
-          # slot_file_unusable, restored, card_suspect, slot_failing, slot_slow.
+          # slot_file_unusable, restored, card_suspect, slot_failing, slot_slow, card_slow.
           notes: []Problem
         )
 

@@ -9,6 +9,7 @@ package struct JournalEntry: Equatable, Sendable {
         case stationStopping = "da4e2e293c294422a61e06771aaee70c"
         /// It was told to stop, and jobs run.
         case stationWaits = "b7b555429b2f461f85bc4cddfba2282c"
+        case historyShortened = "dd5bb8cd9dde442a897d86375c954ad9"
         case jobBegan = "4fa3ad187c9b4b99bd5a94810e293730"
         case cardWaits = "0f4ae8e146eb4d0a9e6265e40d21a446"
         case cardRefused = "0bd7874e8abf4c6b88f02aa5ebfbf01e"
@@ -36,6 +37,7 @@ package struct JournalEntry: Equatable, Sendable {
         case cardForgiven = "3efdb772b4cf4169bb90b12b56709625"
         case slotFailing = "5bcc2dc5e0284fb181073c304d6c0ab8"
         case slotSlow = "c67645b125ca4cdeb1216156f72200d3"
+        case cardSlow = "71ba48da8b9949bb97ba94c644337209"
         case storeProblem = "7b0de9f1c3a84d06a8f7f0d1c5a9e264"
         case builderReady = "0ee0c3268a4e402b8b455960e47577cb"
         case builderFailed = "e92e5ca69281449d901c505f0e89f1cc"
@@ -138,6 +140,14 @@ extension JournalEntry {
             Flashing station stops when \(slots.map(\.text).joined(separator: ", ")) \(slots.count == 1 ? "has" : "have") \
             ended, in \(Int(atMostSeconds.rounded(.up))) s at the latest; nothing is begun any more.
             """)
+    }
+
+    /// Old jobs are no longer on record.
+    package static func historyShortened(jobCount: Int, days: Int) -> JournalEntry {
+        JournalEntry(
+            .historyShortened, .information,
+            "History: \(jobCount) job\(jobCount == 1 ? "" : "s") older than \(days) days forgotten (HistoryDays=\(days))"
+        )
     }
 
     /// A card came into a place that no slot file names.
@@ -347,6 +357,13 @@ extension JournalEntry {
             .jobStuck, .error,
             "\(start.slot): STUCK — \(start.device.name) does not answer; \(remedy); job \(start.id.short)",
             job(start, run).merging([.remedy: remedy]) { $1 })
+    }
+
+    /// A job whose card is much slower than others were in its slot.
+    package static func cardSlow(_ start: JobStart, _ pace: CardPace, run: String? = nil) -> JournalEntry {
+        JournalEntry(
+            .cardSlow, .warning, "\(start.slot): \(pace.explanation); \(CardPace.remedy); job \(start.id.short)",
+            job(start, run).merging([.reason: "card_slow", .remedy: CardPace.remedy]) { $1 })
     }
 
     /// What the end of a job tells of its beginning.

@@ -29,6 +29,8 @@ package struct SlotMachine: Sendable {
     private var preparedCondition: JobRequest.Condition?
     /// What the slot's last job showed of its card and reader, for the estimates of the next.
     private var lastPace: JobPace
+    /// How fast cards usually go here, in bytes a second; nil while that is not known.
+    private var usualBytesPerSecond: Double?
     /// Why the station itself disarmed the slot; nil when it is armed, or when somebody asked for it.
     package private(set) var disarmReason: DisarmReason?
     /// The failures since a card passed here last, or since the slot was armed.
@@ -112,6 +114,9 @@ package struct SlotMachine: Sendable {
             guard case .running(let running) = activity, running.start.id == job else { return [] }
             return ended(running, JobReport(.failed(reason), detail: detail), now: now)
         case .recalled(let token, let job, let record): return recalled(token, job, record)
+        case .usualSpeed(let speed):
+            usualBytesPerSecond = speed
+            return []
         case .prepared(let id, let assignment): return prepared(id, assignment, now: now)
         case .preparationFailed(let id, let problem): return preparationFailed(id, problem)
         case .goingDown:
@@ -390,8 +395,15 @@ package struct SlotMachine: Sendable {
             lastPace = running.pace
             let wasStuck = running.isStuck
             running.isStuck = progress.silentSeconds >= stuckAfterSeconds
+            var effects: [Effect] = running.isStuck && !wasStuck ? [.announceStuck(running.start)] : []
+            if running.slowness == nil,
+                let slowness = CardPace(progress, phaseBeganAt: running.phaseBeganAt, usual: usualBytesPerSecond)
+            {
+                running.slowness = slowness
+                effects.append(.announceSlow(running.start, slowness))
+            }
             activity = .running(running)
-            return running.isStuck && !wasStuck ? [.announceStuck(running.start)] : []
+            return effects
         case .recognised(let traits): return [.recall(running.start.token, running.start.id, traits)]
         case .inspected: return []
         case .ended(let report):

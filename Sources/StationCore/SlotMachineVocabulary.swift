@@ -46,6 +46,8 @@ extension SlotMachine {
         package var phaseBeganAt: Double = 0
         /// How fast it goes, for the time that is left.
         package var pace = JobPace()
+        /// That the card is much slower than others here, once that was seen.
+        package var slowness: CardPace?
     }
 
     /// A job that ended, whose card may still be in.
@@ -107,6 +109,8 @@ extension SlotMachine {
         case writerLost(JobID, Reason, detail: String)
         /// What the store remembers of the card in this insertion, if anything; for a job whose writer waits to hear it.
         case recalled(InsertionToken, JobID?, CardRecord?)
+        /// How fast cards usually go in the slot, in bytes a second; nil while that is not known.
+        case usualSpeed(Double?)
         /// The image that the slot waits for is there, or will not be.
         case prepared(JobID, Assignment)
         case preparationFailed(JobID, StationError)
@@ -145,6 +149,8 @@ extension SlotMachine {
         /// Something is there that will not be written.
         case announceRefused(Reason)
         case announceStuck(JobStart)
+        /// The card is much slower than others were here.
+        case announceSlow(JobStart, CardPace)
         /// Look the card up in the store, for an answer to the writer where a job is named.
         case recall(InsertionToken, JobID?, CardTraits)
         /// Tell the writer to go on, or to refuse the card.

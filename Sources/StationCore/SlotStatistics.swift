@@ -6,7 +6,8 @@
 /// - It *fails often* when at least 5 of at least 20 jobs failed, the other slots together have at least 50 jobs, its share
 ///   of failures is at least three times theirs, and chance is ruled out: three standard deviations lie between the shares.
 /// - It *is slow* when the median of its last 5 speeds is less than half of the median of those before, of at least 20.
-///   Cards differ, so one slow card says nothing; and only jobs that moved bytes for a second or longer have a speed.
+///   Cards differ, so one slow card says nothing of the slot (`CardPace` says it of the card). Only jobs that wrote all of
+///   their image, and moved bytes for a second or longer, have a speed.
 package struct SlotStatistics: Equatable, Codable, Sendable {
     /// One job that counts.
     package struct Sample: Equatable, Sendable {
@@ -24,6 +25,8 @@ package struct SlotStatistics: Equatable, Codable, Sendable {
     package static let window = 200
     static let recentCount = 5
     static let usualCount = 20
+    /// So many speeds are enough to tell what is usual.
+    static let leastCount = 5
     /// USB 2 moves no more.
     static let usb2Limit = 45e6
 
@@ -44,13 +47,15 @@ package struct SlotStatistics: Equatable, Codable, Sendable {
         if speeds.count >= Self.recentCount + Self.usualCount {
             recentBytesPerSecond = Self.median(speeds.prefix(Self.recentCount))
             usualBytesPerSecond = Self.median(speeds.dropFirst(Self.recentCount))
+        } else if speeds.count >= Self.leastCount {
+            usualBytesPerSecond = Self.median(speeds)
         }
     }
 
-    /// The speed of a job that passed; nil for one too short to be measured.
+    /// The speed of a job that passed; nil for one too short to be measured, and for one that left out what was there.
     package static func bytesPerSecond(_ report: JobReport) -> Double? {
         let seconds = report.writeSeconds + report.verifySeconds
-        guard report.verdict == .passed, seconds >= 1 else { return nil }
+        guard report.verdict == .passed, seconds >= 1, (report.bytesUnchanged ?? 0) == 0 else { return nil }
         // A writer may say any number: their sum need not be one.
         return (Double(report.bytesWritten) + Double(report.bytesVerified)) / seconds
     }

@@ -111,6 +111,7 @@ package struct SlotStatus: Equatable, Codable, Sendable {
             reason = refusal.rawValue
         case .running(let running):
             state = running.isStuck ? "stuck" : "running"
+            if let slowness = running.slowness { notes.append(slowness.note) }
             job = Job(running)
         case .latched(let finished):
             state = finished.report.verdict.word

@@ -11,6 +11,8 @@ package struct StationConfiguration: Equatable, Codable, Sendable {
     package var bootSettleSeconds: Double = 60
     /// How long a station that is told to finish waits for jobs that run, in seconds.
     package var stopPatienceSeconds: Double = 300
+    /// After how many days a job is forgotten; 0 is never.
+    package var historyDays = 0
 
     /// Where Image Builders come from: `[ImageBuilder]`.
     package var builderSource = BuilderSource()
@@ -22,7 +24,9 @@ package struct StationConfiguration: Equatable, Codable, Sendable {
 
     package init() {}
 
-    private static let stationKeys = ["StorageLimit", "StuckAfterSec", "BootSettleSec", "StopPatienceSec"]
+    private static let stationKeys = [
+        "StorageLimit", "StuckAfterSec", "BootSettleSec", "StopPatienceSec", "HistoryDays",
+    ]
     private static let builderKeys = [
         "Mirrors", "SignaturePolicy", "Offline", "Proxy", "CertificateAuthority", "Retries", "StallSec",
     ]
@@ -64,6 +68,13 @@ package struct StationConfiguration: Equatable, Codable, Sendable {
                     throw file.error("config_value", entry, "is not between 0 and 86400")
                 }
                 stopPatienceSeconds = seconds
+            case ("Station", "HistoryDays"):
+                guard let days = Int(entry.value), (0...36_500).contains(days) else {
+                    throw file.error(
+                        "config_value", entry, "is no whole number from 0 to 36500",
+                        remedy: "write 365 to forget jobs after a year, 0 to keep them for ever")
+                }
+                historyDays = days
             case ("ImageBuilder", _): try applyBuilderKey(entry, file)
             case ("Build", _): try applyBuildKey(entry, file)
             default: throw file.unknownKey(entry, known: Self.keys)

@@ -6,38 +6,49 @@ package enum WorkerThreads {
     /// - Parameter mustBeParallel: the bodies talk to each other; a thread that cannot be had ends the process then, for one
     ///   after the other they would wait for ever.
     package static func run(_ count: Int, mustBeParallel: Bool = false, _ body: @escaping @Sendable (Int) -> Void) {
-        var threads: [pthread_t] = []
+        var threads: [WorkerThread] = []
         for index in 0..<max(1, count) {
-            let work = Work(index: index, body: body)
-            var thread = pthread_t()
-            let result = pthread_create(
-                &thread, nil,
-                { raw in
-                    guard let raw else { return nil }
-                    let work = Unmanaged<Work>.fromOpaque(raw).takeRetainedValue()
-                    work.body(work.index)
-                    return nil
-                }, Unmanaged.passRetained(work).toOpaque())
-            if result == 0 {
-                threads.append(thread)
-            } else {
+            do {
+                threads.append(try WorkerThread { body(index) })
+            } catch {
                 guard !mustBeParallel else { abort() }
                 // No thread to be had: the work is done here, later and slower, but it is done.
-                Unmanaged.passUnretained(work).release()
                 body(index)
             }
         }
-        for thread in threads { pthread_join(thread, nil) }
+        for thread in threads { thread.join() }
+    }
+}
+
+/// One thread. Corresponds to `pthread_create(3)`.
+package struct WorkerThread {
+    private let thread: pthread_t
+
+    /// Starts the body on it.
+    package init(_ body: @escaping @Sendable () -> Void) throws(SystemError) {
+        let work = Work(body)
+        var thread = pthread_t()
+        let result = pthread_create(
+            &thread, nil,
+            { raw in
+                guard let raw else { return nil }
+                Unmanaged<Work>.fromOpaque(raw).takeRetainedValue().body()
+                return nil
+            }, Unmanaged.passRetained(work).toOpaque())
+        guard result == 0 else {
+            Unmanaged.passUnretained(work).release()
+            throw SystemError("pthread_create", "thread", number: result)
+        }
+        self.thread = thread
     }
 
-    private final class Work: Sendable {
-        let index: Int
-        let body: @Sendable (Int) -> Void
+    /// Waits for its end; to be called once. Blocks.
+    package func join() { pthread_join(thread, nil) }
 
-        init(index: Int, body: @escaping @Sendable (Int) -> Void) {
-            self.index = index
-            self.body = body
-        }
+    private final class Work: Sendable {
+        let body: @Sendable () -> Void
+
+        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
     }
 }
 

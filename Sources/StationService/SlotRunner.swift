@@ -205,6 +205,7 @@ package actor SlotRunner {
                 guard let device = machine.device else { continue }
                 services.journal.write(.cardRefused(machine.slot.name, reason, device, assignment: machine.assignment))
             case .announceStuck(let start): services.journal.write(.jobStuck(start))
+            case .announceSlow(let start, let pace): services.journal.write(.cardSlow(start, pace))
             case .recall(let token, let job, let traits):
                 // A store that fails must not stop a card, nor keep its writer waiting.
                 await recall(token, job, await store { try await $0.recall(traits) } ?? nil)

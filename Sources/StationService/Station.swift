@@ -66,6 +66,8 @@ package actor Station {
 
     /// What is conspicuous about slots, by their statistics.
     var slotNotes: [SlotName: [StationError]] = [:]
+    /// When old jobs were last forgotten, in monotonic seconds.
+    var forgotJobsAt: Double?
 
     /// Imports that are not at their end, and sealed bytes that wait for that to be removed.
     var importsUnderWay = 0
@@ -137,6 +139,7 @@ package actor Station {
         for record in devices.values { sayIfElsewhere(record) }
         manager.ready(statusLine)
         watchdog = manager.watch(queue: executor.queue)
+        Task { await forgetOldJobs() }
     }
 
     private func startLights() throws {
@@ -207,6 +210,8 @@ package actor Station {
         await buildRoom.configure(configuration)
         try await loadSlots(.declaredAround)
         publish()
+        forgotJobsAt = nil
+        Task { await forgetOldJobs() }
     }
 
     /// Reads the slot files and takes up what they say; one reading after the other.
@@ -253,6 +258,7 @@ package actor Station {
             guard let self else { return }
             Task {
                 await self.reviewStatistics()
+                await self.forgetOldJobs()
                 self.changed()
             }
         }

@@ -22,11 +22,12 @@ extension Station {
         Control.Statistics(slots: try await store.statistics(of: runners.keys.sorted()))
     }
 
-    /// Looks at the statistics again, and tells the journal of a slot that has become conspicuous.
+    /// Looks at the statistics again, tells the slots what is usual, and tells the journal of a slot that has become conspicuous.
     /// - Parameter isQuiet: at the start, when what is so was so before.
     func reviewStatistics(isQuiet: Bool = false) async {
         do {
             let statistics = try await store.statistics(of: runners.keys.sorted())
+            for one in statistics { runners[one.slot]?.post(.usualSpeed(one.usualBytesPerSecond)) }
             let places = runners.mapValues { $0.current.slot.place }
             let notes = SlotStatistics.notes(statistics, places: places)
             for (slot, found) in notes where !isQuiet {
@@ -35,6 +36,19 @@ extension Station {
                 }
             }
             slotNotes = notes
+        } catch {
+            journal.write(.storeProblem(error))
+        }
+    }
+
+    /// Forgets old jobs, at most once a day. A history that does not grow need not be looked at: jobs that end ask for it.
+    func forgetOldJobs() async {
+        let (now, days) = (SystemClock.monotonicSeconds(), configuration.historyDays)
+        guard days > 0, forgotJobsAt.map({ now - $0 >= 86_400 }) ?? true else { return }
+        forgotJobsAt = now
+        do {
+            let count = try await store.forgetJobs(olderThan: days)
+            if count > 0 { journal.write(.historyShortened(jobCount: count, days: days)) }
         } catch {
             journal.write(.storeProblem(error))
         }

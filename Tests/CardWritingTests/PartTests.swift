@@ -243,6 +243,28 @@ struct DifferenceTests {
         #expect(difference.blockCount == UInt64(Set(places.map { $0 / 4096 }).count))
     }
 
+    @Test("put together from those of pieces is that of the whole", arguments: 0..<30)
+    func pieces(seed: Int) throws {
+        var random = SeededRandom(seed: UInt64(seed))
+        let length = Int.random(in: 1...40_000, using: &random)
+        let (left, right) = (AlignedBuffer(byteCount: length), AlignedBuffer(byteCount: length))
+        for _ in 0..<Int.random(in: 1...20, using: &random) {
+            right.bytes[Int.random(in: 0..<length, using: &random)] = 1
+        }
+        let pieceByteCount = 4096 * Int.random(in: 1...4, using: &random)
+        var found: Difference?
+        for start in stride(from: 0, to: length, by: pieceByteCount) {
+            let range = start..<min(start + pieceByteCount, length)
+            let (one, other) = (left.bytes[range], right.bytes[range])
+            guard
+                let part = Difference(
+                    UnsafeMutableRawBufferPointer(rebasing: one), UnsafeMutableRawBufferPointer(rebasing: other))
+            else { continue }
+            found = found?.adding(part) ?? part.shifted(by: UInt64(start))
+        }
+        #expect(found == Difference(left.bytes, right.bytes), "seed \(seed)")
+    }
+
     @Test("is there when the lengths differ")
     func lengths() {
         #expect(Difference(AlignedBuffer(byteCount: 10).bytes, AlignedBuffer(byteCount: 11).bytes) != nil)

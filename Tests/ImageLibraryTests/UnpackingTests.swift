@@ -1,4 +1,5 @@
 import Glibc
+import Glibc
 import StationCore
 import StationLinux
 import Testing
@@ -66,6 +67,8 @@ struct UnpackingTests {
             let isEdge = index < 64 || index >= file.count - 64
             for bit in isEdge ? Array(0..<8) : [index % 8] {
                 file[index] ^= 1 << bit
+                // libarchive ends the process where a name makes no sense and this was left behind by whatever came before.
+                errno = ENOMEM
                 switch try Self.outcome(file, bench) {
                 case .success(let product): #expect(product.sha256 == digest, "byte \(index), bit \(bit)")
                 case .failure: refused += 1

@@ -708,6 +708,31 @@ struct SlotMachineTests {
         #expect(bench.handle(.writerSilent(start.id, seconds: 20)) == [.announceStuck(start)])
     }
 
+    @Test("says once of a job that its card is much slower than others here")
+    func slow() throws {
+        var bench = try Self.bench(.running)
+        let start = try #require(bench.running).start
+        func written(_ bytes: UInt64, after seconds: Double) -> SlotMachine.Input {
+            .writer(
+                start.id,
+                .progress(
+                    JobProgress(
+                        phase: .writing, phaseBytesDone: bytes, phaseBytesTotal: 1 << 30, bytesDone: bytes,
+                        bytesTotal: 1 << 31,
+                        elapsedSeconds: seconds)))
+        }
+        #expect(bench.handle(written(0, after: 0)) == [])
+        #expect(bench.handle(written(20_000_000, after: 20)) == [])
+        #expect(SlotStatus(bench.machine).notes.isEmpty)
+        #expect(bench.handle(.usualSpeed(20e6)) == [])
+        let pace = CardPace(bytesPerSecond: 1e6, usualBytesPerSecond: 20e6, isWriting: true)
+        #expect(bench.handle(written(21_000_000, after: 21)) == [.announceSlow(start, pace)])
+        #expect(bench.handle(written(22_000_000, after: 22)) == [])
+        let note = try #require(SlotStatus(bench.machine).notes.first)
+        #expect(note.code == "card_slow")
+        #expect(note.message == "the card writes 1.00 MB/s; cards usually go at 20.0 MB/s here")
+    }
+
     @Test("shows a state and gates for everything it can do", arguments: Start.allCases)
     func shows(start: Start) throws {
         let bench = try Self.bench(start)

@@ -76,6 +76,10 @@ struct SlotStatisticsTests {
     func fewSpeeds() throws {
         let slot = try Self.slot("slot3", speeds: Array(repeating: 1, count: 4) + Array(repeating: 36, count: 20))
         #expect(slot.recentBytesPerSecond == nil && SlotStatistics.notes([slot]).isEmpty)
+        // What is usual, for the cards to come, shows sooner.
+        #expect(slot.usualBytesPerSecond == 36)
+        #expect(try Self.slot("slot3", speeds: [1, 2, 3, 4]).usualBytesPerSecond == nil)
+        #expect(try Self.slot("slot3", speeds: [1, 2, 3, 4, 5]).usualBytesPerSecond == 3)
     }
 
     @Test("only a job that passed and took a second has a speed")
@@ -89,6 +93,9 @@ struct SlotStatisticsTests {
         report.verdict = .failed(.writeError)
         #expect(SlotStatistics.bytesPerSecond(report) == nil)
         report.verdict = .passed
+        report.bytesUnchanged = 1
+        #expect(SlotStatistics.bytesPerSecond(report) == nil)
+        report.bytesUnchanged = 0
         report.writeSeconds = 0.1
         report.verifySeconds = 0.8
         #expect(SlotStatistics.bytesPerSecond(report) == nil)

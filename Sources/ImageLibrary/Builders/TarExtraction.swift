@@ -84,6 +84,7 @@ final class TarExtraction {
         var memberCount = 0
         var entry: OpaquePointer?
         while true {
+            EntryNames.clear()
             let result = archive_read_next_header(reader, &entry)
             if result == ARCHIVE_EOF { break }
             guard result == ARCHIVE_OK || result == ARCHIVE_WARN, let entry else { throw failure(reader) }
@@ -116,18 +117,18 @@ final class TarExtraction {
     /// Moves a member to its place below the root, and makes it harmless.
     /// - Returns: false for the archive's own directory, which is there.
     private func place(_ entry: OpaquePointer) throws(StationError) -> Bool {
-        let name = String(cString: archive_entry_pathname_utf8(entry) ?? archive_entry_pathname(entry))
+        guard let name = EntryNames.path(entry) else { throw unsafe("", "has no name") }
         guard let path = try inside(name) else { return false }
         let type = archive_entry_filetype(entry)
-        if let target = archive_entry_hardlink(entry) {
-            guard let target = try inside(String(cString: target)) else { throw unsafe(name, "is a link to no file") }
+        if let target = EntryNames.hardlink(entry) {
+            guard let target = try inside(target) else { throw unsafe(name, "is a link to no file") }
             archive_entry_set_hardlink(entry, "\(root)/\(target)")
         } else {
             switch type {
             case S_IFREG, S_IFDIR: break
             case S_IFLNK:
                 // One with a / in front means a tool of the host, and leads where the sandbox lets it; nobody here follows it.
-                let target = archive_entry_symlink(entry).map { String(cString: $0) } ?? ""
+                let target = EntryNames.symlink(entry) ?? ""
                 let isToHost = Path.isAbsolute(target) && rules.mayLinkToHost
                 guard isToHost || Path.staysInside(target, depth: Path.parts(path).count - 1) else {
                     throw unsafe(name, "is a link that leads out of it")
@@ -159,7 +160,8 @@ final class TarExtraction {
 
     private func extract(_ entry: OpaquePointer, _ reader: OpaquePointer, _ writer: OpaquePointer) throws(StationError)
     {
-        let name = String(cString: archive_entry_pathname(entry)).dropFirst(root.utf8.count + 1).description
+        let name = (EntryNames.path(entry) ?? "").dropFirst(root.utf8.count + 1).description
+        EntryNames.clear()
         guard archive_write_header(writer, entry) == ARCHIVE_OK else { throw writeFailure(writer, name) }
         var block: UnsafeRawPointer?
         var count = 0

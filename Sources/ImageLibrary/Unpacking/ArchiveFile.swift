@@ -128,14 +128,14 @@ final class ArchiveReader {
     /// Goes to the next entry; nil at the end.
     func next() throws(StationError) -> Entry? {
         var entry: OpaquePointer?
+        EntryNames.clear()
         let result = archive_read_next_header(archive, &entry)
         if result == ARCHIVE_EOF { return nil }
         // A warning is about what does not matter here, such as an owner's name.
         guard result == ARCHIVE_OK || result == ARCHIVE_WARN, let entry else { throw failure("it has no next member") }
-        let path = archive_entry_pathname_utf8(entry) ?? archive_entry_pathname(entry)
         return Entry(
-            path: path.map { String(cString: $0) } ?? "",
-            isFile: archive_entry_filetype(entry) == S_IFREG && archive_entry_hardlink(entry) == nil,
+            path: EntryNames.path(entry) ?? "",
+            isFile: archive_entry_filetype(entry) == S_IFREG && EntryNames.hardlink(entry) == nil,
             isEncrypted: archive_entry_is_encrypted(entry) > 0,
             byteCount: archive_entry_size_is_set(entry) != 0 ? UInt64(max(0, archive_entry_size(entry))) : nil)
     }
