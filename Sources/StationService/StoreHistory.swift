@@ -77,6 +77,7 @@ struct HistoryStatement: Sendable {
             parameters.append(.real(since))
         }
         if let image = query.image {
+            if !Self.isGlob(image), index == "jobs_in_order" { index = "jobs_of_image" }
             conditions.append(Self.isGlob(image) ? "image GLOB ?" : "image = ?")
             parameters.append(.text(Self.isGlob(image) ? Self.glob(image) : image))
         }

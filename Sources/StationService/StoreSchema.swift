@@ -20,6 +20,7 @@ enum StoreSchema {
         StoreMigration(number: 3, name: "cards", statements: cards),
         StoreMigration(number: 4, name: "image origins", statements: imageOrigins),
         StoreMigration(number: 5, name: "builds", statements: builds),
+        StoreMigration(number: 6, name: "history by image", statements: historyByImage),
     ]
 
     // Times are seconds since 1970 by the wall clock; `was_clock_synchronised` says whether it could be believed.
@@ -144,6 +145,15 @@ enum StoreSchema {
             version INTEGER NOT NULL,
             FOREIGN KEY (profile_id, version) REFERENCES profile_versions (profile_id, version)
         ) STRICT, WITHOUT ROWID;
+        """
+
+    private static let historyByImage = """
+        -- History filters by image, too; in a year's jobs that took a tenth of a second where none was found.
+        DROP INDEX jobs_in_order;
+        DROP INDEX jobs_of_slot;
+        CREATE INDEX jobs_in_order ON jobs (sequence, slot, verdict, started_at, image);
+        CREATE INDEX jobs_of_slot ON jobs (slot, sequence, verdict, started_at, image);
+        CREATE INDEX jobs_of_image ON jobs (image, sequence, slot, verdict, started_at);
         """
 
     private static let imageOrigins = """

@@ -113,7 +113,9 @@ struct StoreHistoryTests {
         arguments: [
             Control.HistoryQuery(), Control.HistoryQuery(slot: "slot1"), Control.HistoryQuery(slot: "s*"),
             Control.HistoryQuery(verdict: "failed"), Control.HistoryQuery(since: 3),
-            Control.HistoryQuery(slot: "slot1", verdict: "failed", since: 3),
+            Control.HistoryQuery(slot: "slot1", verdict: "failed", since: 3), Control.HistoryQuery(image: "router"),
+            Control.HistoryQuery(image: "r*"), Control.HistoryQuery(slot: "slot1", image: "router"),
+            Control.HistoryQuery(slot: "s*", verdict: "passed", image: "router"),
         ])
     func plans(query: Control.HistoryQuery) async throws {
         let bench = try StoreBench()
