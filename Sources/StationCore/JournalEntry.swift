@@ -31,6 +31,7 @@ package struct JournalEntry: Equatable, Sendable {
         case imageImported = "e488dca5202144a9a34d0642c179ef09"
         case imageRemoved = "f4dec4ed4dc143d2b5ab7134e387ed2c"
         case monitorRestored = "1fe3679e8a8d4d9885bc10d6c2b53b15"
+        case devicesUnseen = "b6320c2475c8420288f5ee19adc9c7f4"
         case lightProblem = "95a9c95cebb6481fb2b81b77e728f301"
         case slotDisarmedByFailures = "2171d2b862014e70903afdeb657bda8c"
         case cardSuspect = "b0f0e77b3a23461a8c06bd4873b8d172"
@@ -200,6 +201,15 @@ extension JournalEntry {
         JournalEntry(
             .monitorRestored, .warning,
             "Device events were lost (\(cause)); looked at \(Quantity.counted(deviceCount, "block device")) again.")
+    }
+
+    /// Something happened to a device, and the station cannot look.
+    package static func devicesUnseen() -> JournalEntry {
+        let remedy = "systemctl show stationd.service --property=LimitNOFILE"
+        return JournalEntry(
+            .devicesUnseen, .error,
+            "No file descriptor is to be had, so devices cannot be looked at; it is tried until they can; \(remedy)",
+            [.remedy: remedy])
     }
 }
 

@@ -1,7 +1,18 @@
+import Glibc
 package import StationCore
 
 /// What sysfs says of block devices. Daemon, writer and udev helper read it through here, so that they agree on what is where.
 package enum Sysfs {
+    /// More than one look at a device needs at a time.
+    private static let descriptorCount = 8
+
+    /// Whether there are file descriptors to look with. Without, everything looks as if it were not there.
+    package static var canBeRead: Bool {
+        // All at once: each is closed when the array goes.
+        let opened = (0..<descriptorCount).map { _ in try? Descriptor(opening: "/sys", O_RDONLY | O_DIRECTORY) }
+        return opened.allSatisfy { $0 != nil }
+    }
+
     /// The record of one block device, read now.
     /// - Parameter devicePath: below `/sys`, beginning with `/devices/`.
     /// - Returns: nil when the device is not there (any more).

@@ -80,6 +80,8 @@ package actor Station {
     private nonisolated let isPublishDue = Mutex(false)
     private var lastStatusLine = ""
     private var isStopping = false
+    /// No device could be looked at, and it is tried again.
+    private var isLookingLater = false
     /// Whoever ends it cannot wait.
     private var isImpatient = false
     /// The last reading of slot files; the next one waits for it.
@@ -308,6 +310,25 @@ package actor Station {
 
     private func handle(_ event: DeviceMonitor.Event) {
         guard let monitor else { return }
+        guard Sysfs.canBeRead else { return lookLater() }
+        take(event, monitor)
+        // What was seen may be wrong, where the last descriptor went in between.
+        if !Sysfs.canBeRead { lookLater() }
+    }
+
+    /// Looks at all devices a little later, and again until they can be seen.
+    private func lookLater() {
+        guard !isLookingLater else { return }
+        isLookingLater = true
+        journal.write(.devicesUnseen())
+        Task {
+            repeat { try? await Task.sleep(for: .seconds(2)) } while !Sysfs.canBeRead && monitor != nil
+            isLookingLater = false
+            handle(.lost("there were no file descriptors"))
+        }
+    }
+
+    private func take(_ event: DeviceMonitor.Event, _ monitor: DeviceMonitor) {
         switch event {
         case .touched(let path): touched(path)
         case .lost(let cause):

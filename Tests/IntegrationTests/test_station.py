@@ -570,6 +570,18 @@ def test_stopping_with_a_job_under_way_takes_less_than_two_seconds(station):
         assert verdicts(station) == [("interrupted", None, "insertion"), ("passed", None, "resumed")]
 
 
+def test_a_card_that_comes_while_no_file_descriptor_is_to_be_had_is_begun_when_there_are_some(station):
+    process = station.process.pid
+    with LoopCard(8 * MIB) as card:
+        limit = max(int(number) for number in os.listdir(f"/proc/{process}/fd")) + 1
+        subprocess.run(["prlimit", f"--pid={process}", f"--nofile={limit}:4096"], check=True)
+        station.bench.insert("2", card, "slot1")
+        wait_until(lambda: "devices cannot be looked at" in station.journal(), what="its word that it cannot look")
+        subprocess.run(["prlimit", f"--pid={process}", "--nofile=1024:4096"], check=True)
+        station.wait_for_state("slot1", "passed")
+        assert "there were no file descriptors" in station.journal()
+
+
 def test_kill_9_of_the_writer_is_a_failure_at_once_and_the_next_card_is_fine(station):
     with PracticeCard(8 * MIB, **SLOW) as card:
         reader = station.bench.insert("2", card, "slot1")

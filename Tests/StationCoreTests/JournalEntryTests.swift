@@ -111,7 +111,7 @@ private struct Fixture {
                     name: slot, place: .usb(controller: "x", hubSpeed: 5000, ports: "1", lun: 0), reader: .mmcHost),
                 device), .slotFileProblem(fileName: "x y.slot", slotError), .imageImported(image),
             .imageRemoved(image.name, sha256, callerUserID: 0),
-            .monitorRestored(cause: "the buffer was full", deviceCount: 3),
+            .monitorRestored(cause: "the buffer was full", deviceCount: 3), .devicesUnseen(),
             .lightProblem(StationError("light_missing", "there is no LED x")),
             .builderReady(builder, callerUserID: nil), .builderFailed(triple, StationError("a", "b")),
             .builderDoubtful(triple, StationError("a", "b", remedy: "c")),
