@@ -270,7 +270,8 @@ package enum ControlInterface {
           slot: string,
           jobCount: int,
           failedCount: int,
-          # Medians of writing and reading back: of the last 5 jobs, and of those before; absent until there are enough.
+          # Medians of writing and reading back: of the last 5 jobs, and of those before, once there are 25 that wrote all of
+          # their image; with 5 to 24 of them, of all is what is usual.
           usualBytesPerSecond: ?float,
           recentBytesPerSecond: ?float
         )

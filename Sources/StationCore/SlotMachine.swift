@@ -397,7 +397,7 @@ package struct SlotMachine: Sendable {
             running.isStuck = progress.silentSeconds >= stuckAfterSeconds
             var effects: [Effect] = running.isStuck && !wasStuck ? [.announceStuck(running.start)] : []
             if running.slowness == nil,
-                let slowness = CardPace(progress, phaseBeganAt: running.phaseBeganAt, usual: usualBytesPerSecond)
+                let slowness = SlowCard(progress, phaseBeganAt: running.phaseBeganAt, usual: usualBytesPerSecond)
             {
                 running.slowness = slowness
                 effects.append(.announceSlow(running.start, slowness))

@@ -47,7 +47,7 @@ extension SlotMachine {
         /// How fast it goes, for the time that is left.
         package var pace = JobPace()
         /// That the card is much slower than others here, once that was seen.
-        package var slowness: CardPace?
+        package var slowness: SlowCard?
     }
 
     /// A job that ended, whose card may still be in.
@@ -150,7 +150,7 @@ extension SlotMachine {
         case announceRefused(Reason)
         case announceStuck(JobStart)
         /// The card is much slower than others were here.
-        case announceSlow(JobStart, CardPace)
+        case announceSlow(JobStart, SlowCard)
         /// Look the card up in the store, for an answer to the writer where a job is named.
         case recall(InsertionToken, JobID?, CardTraits)
         /// Tell the writer to go on, or to refuse the card.

@@ -6,7 +6,7 @@
 /// - It *fails often* when at least 5 of at least 20 jobs failed, the other slots together have at least 50 jobs, its share
 ///   of failures is at least three times theirs, and chance is ruled out: three standard deviations lie between the shares.
 /// - It *is slow* when the median of its last 5 speeds is less than half of the median of those before, of at least 20.
-///   Cards differ, so one slow card says nothing of the slot (`CardPace` says it of the card). Only jobs that wrote all of
+///   Cards differ, so one slow card says nothing of the slot (`SlowCard` says it of the card). Only jobs that wrote all of
 ///   their image, and moved bytes for a second or longer, have a speed.
 package struct SlotStatistics: Equatable, Codable, Sendable {
     /// One job that counts.

@@ -102,7 +102,7 @@ private struct Fixture {
             .jobEnded(start(), JobReport(.failed(.writeError))), .jobEnded(start(), JobReport(.refused(.deviceBusy))),
             .jobEnded(start(), JobReport(.cancelled)), .jobEnded(start(), JobReport(.interrupted)),
             .jobEnded(start(isDryRun: true), JobReport(.passed)), .jobStuck(start()),
-            .cardSlow(start(), CardPace(bytesPerSecond: 1e6, usualBytesPerSecond: 2e7, isWriting: true)),
+            .cardSlow(start(), SlowCard(bytesPerSecond: 1e6, usualBytesPerSecond: 2e7, isWriting: true)),
             .slotAssigned(slot, assignment, callerUserID: 0), .slotArmed(slot, nil, callerUserID: 0),
             .slotDisarmed(slot, nil, callerUserID: nil), .slotUnassigned(slot, callerUserID: nil),
             .placeUndeclared(device),

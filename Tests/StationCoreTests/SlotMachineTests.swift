@@ -725,7 +725,7 @@ struct SlotMachineTests {
         #expect(bench.handle(written(20_000_000, after: 20)) == [])
         #expect(SlotStatus(bench.machine).notes.isEmpty)
         #expect(bench.handle(.usualSpeed(20e6)) == [])
-        let pace = CardPace(bytesPerSecond: 1e6, usualBytesPerSecond: 20e6, isWriting: true)
+        let pace = SlowCard(bytesPerSecond: 1e6, usualBytesPerSecond: 20e6, isWriting: true)
         #expect(bench.handle(written(21_000_000, after: 21)) == [.announceSlow(start, pace)])
         #expect(bench.handle(written(22_000_000, after: 22)) == [])
         let note = try #require(SlotStatus(bench.machine).notes.first)

@@ -36,6 +36,21 @@ struct StoreRetentionTests {
         #expect(try await store.statistics(of: [try SlotName("slot1")]).first?.jobCount == 200)
     }
 
+    @Test("leaves what statistics look at, behind however many jobs that do not count")
+    func counted() async throws {
+        let bench = try StoreBench()
+        let store = try bench.open(at: Self.now)
+        for number in 1...210 { try await store.finish(try StoreBench.start(), .passed, at: Double(number)) }
+        for number in 211...500 {
+            try await store.finish(try StoreBench.start(), .refused(.cardTooSmall), at: Double(number))
+        }
+        let slot = try SlotName("slot1")
+        let before = try await store.statistics(of: [slot])
+        // Of the passed ones the oldest ten, of the refused ones all but the newest 200.
+        #expect(try await store.forgetJobs(olderThan: 1) == 10 + 90)
+        #expect(try await store.statistics(of: [slot]) == before)
+    }
+
     @Test("goes through all slots, in more than one batch")
     func batches() async throws {
         let bench = try StoreBench()

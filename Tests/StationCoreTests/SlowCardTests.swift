@@ -2,11 +2,11 @@ import StationCore
 import Testing
 
 @Suite("A card that is slower than others")
-struct CardPaceTests {
+struct SlowCardTests {
     private static func pace(
         _ phase: JobPhase, _ bytes: UInt64, seconds: Double, usual: Double? = 20e6
-    ) -> CardPace? {
-        CardPace(
+    ) -> SlowCard? {
+        SlowCard(
             JobProgress(phase: phase, phaseBytesDone: bytes, phaseBytesTotal: 1 << 40, elapsedSeconds: 100 + seconds),
             phaseBeganAt: 100, usual: usual)
     }
@@ -15,7 +15,7 @@ struct CardPaceTests {
     func conspicuous() {
         #expect(
             Self.pace(.writing, 40_000_000, seconds: 10)
-                == CardPace(bytesPerSecond: 4e6, usualBytesPerSecond: 20e6, isWriting: true))
+                == SlowCard(bytesPerSecond: 4e6, usualBytesPerSecond: 20e6, isWriting: true))
         #expect(Self.pace(.verifying, 40_000_000, seconds: 10)?.isWriting == false)
         #expect(Self.pace(.writing, 0, seconds: 10) != nil)
         #expect(Self.pace(.writing, 50_000_000, seconds: 10) == nil)

@@ -1,5 +1,5 @@
 /// A card that goes much slower than cards in its slot do: somebody may want to take another one.
-package struct CardPace: Equatable, Sendable {
+package struct SlowCard: Equatable, Sendable {
     /// What it moves in the direction that it is busy with, in bytes a second.
     package var bytesPerSecond: Double
     /// The slot's usual speed, of writing and reading back together.
