@@ -17,6 +17,7 @@ import time
 
 from practice_card import PracticeError
 from practice_station import CallFailed, PracticeStation, wait_until
+from virtual_reader import PRELOAD
 
 from campaign import judge
 from campaign.bench import fill, image_bytes
@@ -59,7 +60,7 @@ class House:
 
     def start(self):
         began = time.monotonic()
-        self.station.start(env={"LD_PRELOAD": self.bench.tools.host_shim, "HOST_FAULTS": self.faults},
+        self.station.start(env={"LD_PRELOAD": f"{self.bench.tools.host_shim}:{PRELOAD}", "HOST_FAULTS": self.faults},
                            programs=self.programs)
         if time.monotonic() - began > START:
             self.bench.outcome.surprise("hang", f"the station took {time.monotonic() - began:.0f} s to start")
@@ -433,7 +434,7 @@ def station_limited(bench, rng):
         bench.outcome.note(f"the station died: {house.station.process.returncode}")
         house.start()
     else:
-        bench.outcome.surprise("other", f"the station ended: {house.last_words()}")
+        bench.outcome.surprise("other", f"the station ended with {house.station.process.returncode}: {house.last_words()}")
         house.start()
     house.wait_end()
     house.pull(reader)

@@ -164,7 +164,7 @@ def loops(directory):
     for name in os.listdir("/sys/block"):
         try:
             with open(f"/sys/block/{name}/loop/backing_file", encoding="utf-8") as file:
-                if file.read().startswith(directory):
+                if file.read().startswith(directory + "/"):
                     found.append(name)
         except OSError:
             continue
@@ -173,7 +173,7 @@ def loops(directory):
 
 def mounts(directory):
     with open("/proc/self/mounts", encoding="utf-8") as file:
-        return [line.split()[1] for line in file if line.split()[1].startswith(directory)]
+        return [line.split()[1] for line in file if f"{line.split()[1]}/".startswith(directory + "/")]
 
 
 class Household:

@@ -794,9 +794,12 @@ class VirtualBench:
     def environment(self, env=None):
         """The environment for a process that is to live in the bench."""
         result = dict(os.environ if env is None else env)
-        others = [name for name in result.get("LD_PRELOAD", "").split(":") if name and name != PRELOAD]
-        # First, so that a fault shim which is preloaded as well sits between umockdev and the C library.
-        result["LD_PRELOAD"] = ":".join([PRELOAD, *others])
+        libraries = [name for name in result.get("LD_PRELOAD", "").split(":") if name]
+        if PRELOAD not in libraries:
+            # First, so that a fault shim which is preloaded as well sits between umockdev and the C library. One that wants
+            # what umockdev asks the library for itself, as open(2), names umockdev behind it.
+            libraries.insert(0, PRELOAD)
+        result["LD_PRELOAD"] = ":".join(libraries)
         result["UMOCKDEV_DIR"] = self.directory
         return result
 
