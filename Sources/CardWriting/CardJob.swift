@@ -4,7 +4,7 @@ package import StationLinux
 /// One card, one content, one attempt, from the first write to the verdict. The guard has let the card through already.
 ///
 /// 1. The first MiB becomes the marker: no boot code, no table.
-/// 2. Capacity blocks are written all over the card, then read.
+/// 2. Capacity blocks are written all over the card, then read; and the marker once, to see how fast the card reads.
 /// 3. The wipe plan is zeroed, but for the capacity blocks in it.
 /// 4. The image is written but for its first MiB.
 /// 5. What lies behind the image is read, until as much has gone through the reader as it might cache. Then the image is read
@@ -215,6 +215,16 @@ package struct CardJob: Sendable {
         }
         try access.synchronise()
         if checks.contains(.capacityBefore) { try verify(probe, at: probe.offsets) }
+        try sampleReading()
+    }
+
+    /// Reads one request, so that the time left can be told: before the image is read back, nothing else shows how fast the
+    /// card is read. It is the marker, for what was on the card before may be unreadable without being anybody's fault.
+    private func sampleReading() throws {
+        let marker = AlignedBuffer(byteCount: Self.headByteCount)
+        let began = SystemClock.monotonicSeconds()
+        try access.read(into: marker.bytes, at: 0)
+        control.sample(readRate: Double(Self.headByteCount) / max(1e-6, SystemClock.monotonicSeconds() - began))
     }
 
     func zero(_ ranges: [Range<UInt64>]) throws {

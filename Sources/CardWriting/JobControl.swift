@@ -22,6 +22,7 @@ package final class JobControl: Sendable {
         var phaseTotal: UInt64 = 0
         var done: UInt64 = 0
         var total: UInt64 = 0
+        var readRate: Double?
         var requestsUnderWay = 0
         var lastAnswer = SystemClock.monotonicSeconds()
     }
@@ -58,6 +59,12 @@ package final class JobControl: Sendable {
             return entered + [progress($0)]
         }
     }
+
+    /// So fast was the card read, in bytes a second.
+    func sample(readRate: Double) { state.withLock { $0.readRate = readRate } }
+
+    /// What was sampled since the last call.
+    func takeReadRate() -> Double? { state.withLock { $0.readRate.take() } }
 
     private func progress(_ state: State) -> JobProgress {
         let now = SystemClock.monotonicSeconds()

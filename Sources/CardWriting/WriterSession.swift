@@ -180,9 +180,10 @@ package struct WriterSession: Sendable {
             ]
             _ = poll(&polled, nfds_t(polled.count), hungUpAt == nil ? Self.progressInterval : 50)
             let isFinished = isOver()
-            let tidings = control.tidings()
+            var tidings = control.tidings().map(WriterMessage.progress)
+            if let rate = control.takeReadRate() { tidings.append(.readRate(rate)) }
             if isFinished {
-                for progress in tidings { _ = send(.progress(progress)) }
+                for message in tidings { _ = send(message) }
                 return
             }
             if polled[0].revents != 0, !hear(control) { hungUpAt = SystemClock.monotonicSeconds() }
@@ -190,7 +191,7 @@ package struct WriterSession: Sendable {
                 control.stop(.interrupt)
                 // A request that hangs in the kernel is not waited for: the station is gone, and so is this process.
                 if SystemClock.monotonicSeconds() - hungUpAt > Self.stopPatience { _exit(3) }
-            } else if !tidings.allSatisfy({ send(.progress($0)) }) {
+            } else if !tidings.allSatisfy(send) {
                 hungUpAt = SystemClock.monotonicSeconds()
             }
         }

@@ -37,6 +37,7 @@ package struct JobPace: Equatable, Sendable {
 
     private var writing = Stretch()
     private var reading = Stretch()
+    private var hasBegunWriting = false
     /// The image is written: all that is left is read.
     private var isReadingBack = false
 
@@ -60,7 +61,9 @@ package struct JobPace: Equatable, Sendable {
     /// Takes in what happened between two reports of one job. The time belongs to the phase that it began in.
     package mutating func advance(from before: JobProgress, to now: JobProgress) {
         let seconds = now.elapsedSeconds - before.elapsedSeconds
-        if now.phase == .verifying { isReadingBack = true }
+        if now.phase == .writing { hasBegunWriting = true }
+        // The second probing reads for the reader's cache, before the first of the image is read back.
+        if now.phase == .verifying || now.phase == .probing && hasBegunWriting { isReadingBack = true }
         guard seconds > 0, now.bytesDone >= before.bytesDone else { return }
         let bytes = Double(now.bytesDone - before.bytesDone)
         switch before.phase {
@@ -72,17 +75,23 @@ package struct JobPace: Equatable, Sendable {
         }
     }
 
-    /// About how long the rest takes, in seconds; nil while nothing is known to tell it by.
-    ///
-    /// Where only one direction is known, the other is taken to go at the same rate: reading is seldom slower, so that an
-    /// estimate made while writing is rather too long than too short.
+    /// Takes a sample of reading for as good as the least that tells anything, where nothing better is known.
+    /// - Parameter bytesPerSecond: of one read, made before the image is written.
+    package mutating func learn(readRate bytesPerSecond: Double) {
+        guard reading.rate == nil, bytesPerSecond.isFinite, bytesPerSecond > 0 else { return }
+        reading = Stretch(bytes: bytesPerSecond * Self.leastSeconds, seconds: Self.leastSeconds)
+    }
+
+    /// About how long the rest takes, in seconds; nil while nothing is known to tell it by: no rate of writing, where there is
+    /// something to write. Where no rate of reading is known, that of writing stands in for it: reading is seldom slower, so
+    /// that it is rather too long than too short.
     /// - Parameter contentByteCount: of the image.
     package func secondsLeft(_ progress: JobProgress, contentByteCount: UInt64) -> Double? {
-        guard progress.bytesTotal > 0, let write = writing.rate ?? reading.rate, let read = reading.rate ?? writing.rate
-        else { return nil }
+        guard progress.bytesTotal > 0, let read = reading.rate ?? writing.rate else { return nil }
         let left = Double(progress.bytesTotal - min(progress.bytesTotal, progress.bytesDone))
         let toWrite = min(left, bytesToWrite(progress, contentByteCount))
-        return toWrite / write + (left - toWrite) / read
+        guard toWrite > 0 else { return left / read }
+        return writing.rate.map { toWrite / $0 + (left - toWrite) / read }
     }
 
     private func bytesToWrite(_ progress: JobProgress, _ contentByteCount: UInt64) -> Double {

@@ -404,6 +404,10 @@ package struct SlotMachine: Sendable {
             }
             activity = .running(running)
             return effects
+        case .readRate(let bytesPerSecond):
+            running.pace.learn(readRate: bytesPerSecond)
+            activity = .running(running)
+            return []
         case .recognised(let traits): return [.recall(running.start.token, running.start.id, traits)]
         case .inspected: return []
         case .ended(let report):

@@ -190,6 +190,8 @@ package enum WriterMessage: Equatable, Codable, Sendable {
     /// The guard let the card through and the disk is held exclusively.
     case held
     case progress(JobProgress)
+    /// How fast the card was read once, in bytes a second, before the image is written.
+    case readRate(Double)
     /// The last message.
     case ended(JobReport)
     /// The last message where the card was only looked at.

@@ -107,7 +107,7 @@ extension Station {
                 throw StationError(
                     reason.rawValue, "\(slot): \(reason.explanation)\(detail)",
                     remedy: reason.remedy(slot: slot, device: runner.current.device?.name ?? "DISK"))
-            case .recognised, .held, .ended: break
+            case .recognised, .held, .readRate, .ended: break
             }
         }
         try Task.checkCancellation()

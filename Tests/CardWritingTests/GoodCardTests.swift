@@ -180,8 +180,7 @@ struct GoodCardTests {
         let reads = log.filter { $0.kind == .read }
         #expect(reads.last?.offset == 0 && reads.last?.count == mebibyte, "the head is not read last")
 
-        let markerRead = try #require(log.indices.first { log[$0].kind == .read && log[$0].offset == 0 })
-        #expect(markerRead < last)
+        let markerRead = try #require(log[..<last].indices.last { log[$0].kind == .read && log[$0].offset == 0 })
         let lastBody = try #require(log.indices.last { log[$0].kind == .write && $0 < markerRead })
         let between = log[lastBody..<markerRead].filter { $0.kind == .read }.reduce(0) { $0 + $1.count }
         #expect(between >= 27 * mebibyte, "the marker is read behind \(between) bytes of other reads only")
@@ -192,7 +191,8 @@ struct GoodCardTests {
         let bench = JobBench(imageByteCount: 2 * mebibyte, cardByteCount: cardMebibytes * mebibyte)
         try bench.expectPass()
         let log = bench.medium.log
-        let markerRead = try #require(log.indices.first { log[$0].kind == .read && log[$0].offset == 0 })
+        let headWrite = try #require(log.indices.last { log[$0].kind == .write && log[$0].offset == 0 })
+        let markerRead = try #require(log[..<headWrite].indices.last { log[$0].kind == .read && log[$0].offset == 0 })
         let lastWrite = try #require(log[..<markerRead].indices.last { log[$0].kind == .write })
         let between = log[lastWrite..<markerRead].filter { $0.kind == .read }.reduce(0) { $0 + $1.count }
         #expect(between >= 64 * mebibyte)
@@ -220,6 +220,20 @@ struct GoodCardTests {
             $0 + UInt64($1.count)
         }
         #expect(progress.bytesDone == moved)
+    }
+
+    @Test("is read once before the image is written, so that the time left can be told")
+    func sample() throws {
+        let bench = JobBench(imageByteCount: 4 * mebibyte)
+        try bench.expectPass()
+        let rate = try #require(bench.control.takeReadRate())
+        #expect(rate > 0)
+        #expect(bench.control.takeReadRate() == nil)
+        let log = bench.medium.log
+        let read = try #require(log.indices.first { log[$0].kind == .read && log[$0].count == mebibyte })
+        let written = try #require(
+            log.indices.first { log[$0].kind == .write && log[$0].count == bench.settings.requestByteCount })
+        #expect(read < written)
     }
 }
 

@@ -20,8 +20,8 @@ private struct Simulation {
         return [
             Part(phase: .guarding, bytes: 0, rate: 1), Part(phase: .probing, bytes: 0, rate: 1),
             Part(phase: .wiping, bytes: wiped, rate: writeRate), Part(phase: .writing, bytes: body, rate: writeRate),
-            Part(phase: .verifying, bytes: body * 0.9, rate: readRate),
             Part(phase: .probing, bytes: evicted, rate: readRate),
+            Part(phase: .verifying, bytes: body * 0.9, rate: readRate),
             Part(phase: .finishing, bytes: 0, rate: 1),
             Part(phase: .verifying, bytes: body * 0.1 + wiped, rate: readRate),
         ]
@@ -91,6 +91,33 @@ struct JobPaceTests {
             #expect(next < one + 3, "\(one) became \(next)")
             #expect(one - next < 4, "\(one) became \(next)")
         }
+    }
+
+    @Test(
+        "is right on a slot's first card from a tenth of the job on, where one read was sampled before",
+        arguments: [(20e6, 40e6), (40e6, 90e6), (90e6, 95e6), (40e6, 20e6)])
+    func firstJobSampled(writeRate: Double, readRate: Double) throws {
+        let simulation = Simulation(writeRate: writeRate, readRate: readRate)
+        var pace = JobPace()
+        pace.learn(readRate: readRate * 1.05)
+        let length = try #require(simulation.reports.first).left
+        for (progress, phase, told, right) in simulation.estimates(&pace) where progress.elapsedSeconds > length / 10 {
+            let told = try #require(told)
+            #expect(abs(told - right) < length / 10, "\(phase): \(told) for \(right)")
+        }
+    }
+
+    @Test("takes no sample for better than what the slot's last job showed")
+    func sampleAgainstExperience() {
+        let known = JobPace(report(writeRate: 20e6, readRate: 40e6))
+        var pace = known
+        pace.learn(readRate: 5e6)
+        #expect(pace == known)
+        var odd = JobPace()
+        odd.learn(readRate: 0)
+        odd.learn(readRate: -.infinity)
+        odd.learn(readRate: .nan)
+        #expect(odd == JobPace())
     }
 
     @Test("is rather too long than too short on a slot's first card, and right once reading is seen")

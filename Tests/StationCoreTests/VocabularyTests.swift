@@ -152,7 +152,7 @@ struct VocabularyTests {
         report.firstBadOffset = .max
         report.readBackSHA256 = try Samples.digest("b")
         let messages: [WriterMessage] = [
-            .held, .progress(JobProgress(phase: .verifying, bytesDone: .max)), .ended(report),
+            .held, .progress(JobProgress(phase: .verifying, bytesDone: .max)), .readRate(41_943_040.25), .ended(report),
         ]
         for message in messages {
             #expect(try JSONDecoder().decode(WriterMessage.self, from: JSONEncoder().encode(message)) == message)
