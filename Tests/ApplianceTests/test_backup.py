@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import PACKAGE, verdict
+from guest_station import PACKAGE, verdict
 
 BACKUP = "/root/station.tar"
 

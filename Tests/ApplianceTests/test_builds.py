@@ -2,7 +2,7 @@
 import json
 import sys
 
-from conftest import ROOT, verdict
+from guest_station import ROOT, verdict
 
 import machine as bench
 

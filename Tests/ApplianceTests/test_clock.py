@@ -3,7 +3,7 @@ import json
 import re
 
 import pytest
-from conftest import verdict
+from guest_station import verdict
 
 #: Tells the kernel that a time source keeps its clock, as a time daemon would (ADJ_STATUS and ADJ_MAXERROR of adjtimex).
 KEEP = """

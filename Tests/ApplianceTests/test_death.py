@@ -2,7 +2,7 @@
 
 import machine as bench
 import pytest
-from conftest import begins_with, verdict
+from guest_station import begins_with, verdict
 
 INTERRUPTED = "462b4f7489684e5bb8e9ff92172d5692"
 MONITOR_RESTORED = "1fe3679e8a8d4d9885bc10d6c2b53b15"

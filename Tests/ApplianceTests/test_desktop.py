@@ -4,7 +4,7 @@ import subprocess
 import dirty_card
 import machine as bench
 import pytest
-from conftest import MMC, begins_with, one_partition, verdict
+from guest_station import MMC, begins_with, one_partition, verdict
 
 #: What a file browser would list: the file systems that udisks would mount for somebody.
 SHOWN = "udisksctl dump | grep -c 'org.freedesktop.UDisks2.Filesystem:' || true"

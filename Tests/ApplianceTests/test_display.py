@@ -5,7 +5,7 @@ import sys
 
 import machine as bench
 import pytest
-from conftest import verdict
+from guest_station import verdict
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "IntegrationTests"))
 

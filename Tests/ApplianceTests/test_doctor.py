@@ -2,7 +2,7 @@
 import json
 
 import pytest
-from conftest import PACKAGE, SLOTS
+from guest_station import PACKAGE, SLOTS
 
 #: What the machine itself lacks, and keeps lacking: nothing of it can be had without a network.
 ALWAYS = {"clock_unset", "tool_missing", "storage_limit_high"}

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import ROOT, SHIPPED, Station, bootable_bytes, install_station, verdict
+from guest_station import ROOT, SHIPPED, Station, bootable_bytes, install_station, verdict
 
 import machine as bench
 

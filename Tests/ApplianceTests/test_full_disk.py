@@ -3,7 +3,7 @@ import json
 
 import machine as bench
 import pytest
-from conftest import begins_with, bootable_bytes, verdict
+from guest_station import begins_with, bootable_bytes, verdict
 
 STATE = "/var/lib/flashing-station"
 STORE_PROBLEM, PASSED = "7b0de9f1c3a84d06a8f7f0d1c5a9e264", "9838f06f931a405cb6a0dc219b361a8e"

@@ -1,7 +1,7 @@
 """What an administrator sees and does: systemctl, journalctl, dpkg; and figures of the installed daemon."""
 import machine as bench
 import pytest
-from conftest import MMC, PACKAGE, SLOTS, install_station, verdict
+from guest_station import MMC, PACKAGE, SLOTS, install_station, verdict
 
 WAITS = "b7b555429b2f461f85bc4cddfba2282c"
 PASSED = "9838f06f931a405cb6a0dc219b361a8e"

@@ -7,7 +7,7 @@ import subprocess
 
 import machine as bench
 import pytest
-from conftest import READER, place, verdict
+from guest_station import READER, place, verdict
 
 HERE = pathlib.Path(__file__).resolve().parent
 PRACTICE_DEVICE = HERE.parents[1] / "packaging" / "practice" / "practice_device.py"

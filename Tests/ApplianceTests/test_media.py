@@ -1,6 +1,6 @@
 """A reader that keeps its disk while cards come and go in it: media changes, swaps under the writer, cards that hang."""
 import pytest
-from conftest import verdict
+from guest_station import verdict
 
 STUCK = "d7c47c2485f848b5bd14c7971fe28575"
 

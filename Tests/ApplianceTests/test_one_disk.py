@@ -4,7 +4,7 @@ import pathlib
 
 import machine as bench
 import pytest
-from conftest import BENCH_CONFIGURATION, PROGRAMS, READER, begins_with, place, verdict
+from guest_station import BENCH_CONFIGURATION, PROGRAMS, READER, begins_with, place, verdict
 
 HERE = pathlib.Path(__file__).resolve().parent
 #: What the guard looks at before it lets a disk through; the job's own checks stay.

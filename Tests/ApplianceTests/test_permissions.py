@@ -3,7 +3,7 @@ import json
 import re
 
 import pytest
-from conftest import place, READER, verdict
+from guest_station import place, READER, verdict
 
 
 @pytest.fixture(scope="module")

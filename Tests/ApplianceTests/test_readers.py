@@ -2,7 +2,7 @@
 import re
 
 import pytest
-from conftest import GADGET, MMC, READER, begins_with, place, verdict
+from guest_station import GADGET, MMC, READER, begins_with, place, verdict
 
 #: Slots beside slot1 to slot3: place and reader.
 KINDS = {

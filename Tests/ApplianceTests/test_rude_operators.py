@@ -4,7 +4,7 @@ import json
 
 import machine as bench
 import pytest
-from conftest import begins_with, in_phase, place, verdict
+from guest_station import begins_with, in_phase, place, verdict
 
 #: `No card was asked for by any slot`: a card in a place that is none.
 UNDECLARED = "a40b4cba8b2c4c59afa07daf11eea905"

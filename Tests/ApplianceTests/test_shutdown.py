@@ -4,7 +4,7 @@ import time
 
 import machine as bench
 import pytest
-from conftest import READER, begins_with, place, verdict
+from guest_station import READER, begins_with, place, verdict
 
 #: From `systemctl poweroff` to the power gone, in seconds of this host, with a card under way. The daemon gives up its job within
 #: a second or two; the rest is systemd's, emulated.

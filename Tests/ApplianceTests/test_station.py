@@ -4,7 +4,7 @@ import pathlib
 
 import dirty_card
 import machine as bench
-from conftest import begins_with, verdict
+from guest_station import begins_with, verdict
 
 GRUB = pathlib.Path("/usr/lib/grub-rescue/grub-rescue-usb.img")
 PASSED = "9838f06f931a405cb6a0dc219b361a8e"

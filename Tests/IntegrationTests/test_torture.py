@@ -12,7 +12,7 @@ import pytest
 from practice_card import LoopCard
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "packaging"))
-from campaign import death, judge, run, table  # noqa: E402
+from campaign import death, judge, power, run, table  # noqa: E402
 from campaign.outcome import FIVE, Outcome, seed_of  # noqa: E402
 
 MIB = 1 << 20
@@ -179,3 +179,22 @@ def test_what_did_not_run_and_what_was_not_noticed_is_in_the_figures():
     found = table.figures(plan.outcomes, plan.missing())
     assert found["not_run"] == {"a": 1} and found["unnoticed_mutations"] == ["b"] and found["jobs"] == 0
     assert all(found[kind] == 0 for kind in FIVE)
+
+
+def after_the_cut(tmp_path, word, content=None, marked=False):
+    """What is said of one card after a power cut, whose one job is on record with this word."""
+    image = bytes(range(256)) * 4096
+    card = tmp_path / "card"
+    card.write_bytes((image if content is None else content).ljust(4 * MIB, b"\0"))
+    house = types.SimpleNamespace(image=lambda slot: (hashlib.sha256(image).hexdigest(), len(image)))
+    outcome = Outcome("a power cut", 1)
+    power.judge_cards(house, outcome, {"slot1": card}, {"slot1"} if marked else set(), {"job": ("slot1", word)})
+    return [kind for kind, _ in outcome.surprises], outcome.passed, outcome.failed
+
+
+def test_the_judge_of_power_cuts_sees_what_is_wrong(tmp_path):
+    assert after_the_cut(tmp_path, "passed") == ([], 1, 0)
+    assert after_the_cut(tmp_path, "passed", content=b"something else") == (["false_pass"], 0, 0)
+    assert after_the_cut(tmp_path, "interrupted") == ([], 0, 1)
+    assert after_the_cut(tmp_path, "interrupted", marked=True) == (["other"], 0, 1)
+    assert after_the_cut(tmp_path, None) == (["lost_record"], 0, 1)

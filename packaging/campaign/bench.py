@@ -25,6 +25,8 @@ class Tools:
 
     def __init__(self, root, programs, scratch):
         self.root, self.programs, self.scratch = root, programs, scratch
+        #: The machine, once a run wanted it.
+        self.house = None
         self.shim = self.compile("Tests/IntegrationTests/shim.c")
         self.host_shim = self.compile("packaging/campaign/host_shim.c")
 

@@ -25,6 +25,7 @@ class Outcome:
     passed: int = 0
     failed: int = 0
     topologies: int = 0
+    power_cuts: int = 0
     seconds: float = 0.0
     surprises: list = dataclasses.field(default_factory=list)
     #: Of a mutation: None where nothing noticed, else what did.

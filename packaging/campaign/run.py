@@ -19,14 +19,14 @@ import traceback
 
 from practice_card import cleanup
 
-from campaign import death, disks, judge, media, mutations, topologies
+from campaign import death, disks, judge, media, mutations, power, topologies
 from campaign.bench import Bench, Tools
 from campaign.outcome import FIVE, OTHER, Outcome, seed_of
 from campaign.table import figures, is_mutation, mutations as told_mutations, surprises, table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-#: A run that takes longer hangs, and so does its worker, in seconds.
-RUN = 300
+#: A run that takes longer hangs, and so does its worker, in seconds; one in a machine, which may have to be installed first.
+RUN, MACHINE_RUN = 300, 900
 #: Hosts that a campaign asks for, for each minute.
 HOSTS_A_MINUTE = 2000
 #: How often a scenario comes, against one that comes once: those that are quick and draw from much.
@@ -37,7 +37,7 @@ CASES = {"what the guard refuses": len(disks.GUARD)}
 
 
 def scenarios(tools):
-    """All that can be run, by name; the mutations and the topologies are run as often as is asked for and no more."""
+    """All that can be run on this host, by name; the mutations and the topologies are run as often as is asked for and no more."""
     return {**media.SCENARIOS, **disks.SCENARIOS, **death.SCENARIOS, **topologies.SCENARIOS, **mutations.scenarios(tools)}
 
 
@@ -47,13 +47,36 @@ def run_one(tools, known, name, seed):
     began = time.monotonic()
     rng = random.Random(f"{name} {seed}")
     try:
-        with Bench(tools, rng, outcome) as bench:
-            known[name](bench, rng)
+        if name in power.SCENARIOS:
+            run_in_house(tools, name, rng, outcome)
+        else:
+            with Bench(tools, rng, outcome) as bench:
+                known[name](bench, rng)
     except Exception as error:  # a campaign that cannot say what happened must say that
         outcome.surprise(OTHER, f"the campaign: {type(error).__name__}: {error}")
         outcome.note("".join(traceback.format_exception(error)[-4:]))
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def run_in_house(tools, name, rng, outcome):
+    """The same in the process's machine, which is made for the first run, and anew after one that surprised."""
+    if tools.house is None:
+        tools.house = power.House(tempfile.mkdtemp(dir=tools.scratch), tools.programs)
+    is_well = False
+    try:
+        power.SCENARIOS[name](tools.house, rng, outcome)
+        is_well = not outcome.surprises
+    finally:
+        if not is_well:
+            outcome.note(f"logs of the machine: {tools.house.machine.keep_logs(f'{outcome.seed}')}")
+            close_house(tools)
+
+
+def close_house(tools):
+    if tools.house is not None:
+        tools.house.close()
+        tools.house = None
 
 
 # -- workers ------------------------------------------------------------------------------------------
@@ -76,14 +99,15 @@ def work(programs, scratch):
         name, seed = json.loads(line)
         out.write(json.dumps(dataclasses.asdict(run_one(tools, known, name, seed))) + "\n")
         out.flush()
+    close_house(tools)
 
 
 class Worker(threading.Thread):
     """Runs what a plan hands out, in a process of its own; a run that does not end costs that process."""
 
-    def __init__(self, plan, programs, number, directory):
+    def __init__(self, plan, programs, number, directory, limit=RUN):
         super().__init__(daemon=True)
-        self.plan, self.programs = plan, programs
+        self.plan, self.programs, self.limit = plan, programs, limit
         self.scratch = os.path.join(directory, f"w{number}")
         self.process = None
 
@@ -101,7 +125,7 @@ class Worker(threading.Thread):
             if self.process is None or self.process.poll() is not None:
                 self.start_process()
             name, seed = task
-            timer = threading.Timer(RUN, self.end_process)
+            timer = threading.Timer(self.limit, self.end_process)
             timer.start()
             began = time.monotonic()
             try:
@@ -115,7 +139,7 @@ class Worker(threading.Thread):
                 outcome = Outcome(**json.loads(line))
             else:
                 outcome = Outcome(name, seed, seconds=time.monotonic() - began)
-                kind = "hang" if outcome.seconds >= RUN else OTHER
+                kind = "hang" if outcome.seconds >= self.limit else OTHER
                 outcome.surprise(kind, f"the run did not end: {''.join(self.words)[-2000:]}")
                 self.end_process()
             self.plan.done(outcome)
@@ -131,9 +155,10 @@ class Worker(threading.Thread):
 class Plan:
     """What is to be run: everything once, the mutations and the topologies, then round after round while there is time."""
 
-    def __init__(self, known, seed, minutes, only=()):
+    def __init__(self, known, seed, minutes, only=(), outcomes=None):
         self.seed, self.lock, self.numbers = seed, threading.Lock(), collections.Counter()
-        self.outcomes, self.began, self.seconds, self.told = [], time.monotonic(), minutes * 60, 0.0
+        self.outcomes = [] if outcomes is None else outcomes
+        self.began, self.seconds, self.told = time.monotonic(), minutes * 60, 0.0
         chosen = [name for name in known if not only or any(word in name for word in only)]
         changing = [name for name in chosen if name.startswith("without ")]
         hosts = [name for name in chosen if name in topologies.SCENARIOS]
@@ -200,9 +225,14 @@ def tell_progress(plan):
 def campaign(options, programs, directory):
     tools = Tools(ROOT, programs, directory)
     plan = Plan(scenarios(tools), options.seed, options.minutes, options.only)
+    # What needs a machine has a worker of its own, for there is one machine.
+    in_machine = Plan({} if options.no_machine else power.SCENARIOS, options.seed, options.minutes, options.only, plan.outcomes)
+    plan.must += in_machine.must
     print(f"torture: seed {options.seed}, {options.minutes:g} minutes, {sum(plan.must.values())} runs at least, "
-          f"{options.jobs} at a time", file=sys.stderr, flush=True)
+          f"{options.jobs} at a time{' and a machine' if in_machine.plain else ''}", file=sys.stderr, flush=True)
     workers = [Worker(plan, programs, number, directory) for number in range(options.jobs)]
+    if in_machine.plain:
+        workers.append(Worker(in_machine, programs, "machine", directory, MACHINE_RUN))
     for worker in workers:
         worker.start()
     shown = 0
@@ -221,6 +251,7 @@ def campaign(options, programs, directory):
         print("torture: interrupted; what did not run is said below", file=sys.stderr)
     finally:
         plan.finished.set()
+        in_machine.finished.set()
         for worker in workers:
             worker.end_process()
     tell_progress(plan)
@@ -246,8 +277,8 @@ def report(plan, options):
         print(f"HARDLY SEEN among {hosts} hosts: {name}")
     for name in found["unnoticed_mutations"]:
         print(f"UNNOTICED: nothing misses the check {name}")
-    print(f"seed {options.seed}: {found['jobs']} jobs, {hosts} topologies, {found['mutations']} mutations with "
-          f"{found['mutation_jobs']} jobs, in {clock(plan.elapsed)}; "
+    print(f"seed {options.seed}: {found['jobs']} jobs, {hosts} topologies, {found['power_cuts']} power cuts, {found['mutations']} mutations "
+          f"with {found['mutation_jobs']} jobs, in {clock(plan.elapsed)}; "
           + ", ".join(f"{found[kind]} {kind.replace('_', ' ')}" for kind in (*FIVE, OTHER)))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
@@ -260,9 +291,12 @@ def replay(word, programs, directory):
     name, _, seed = word.rpartition(":")
     tools = prepare(programs, directory)
     known = scenarios(tools)
-    if name not in known or not seed.isdigit():
-        raise SystemExit(f"torture: no run {word!r}; scenarios: {', '.join(known)}")
-    outcome = run_one(tools, known, name, int(seed))
+    if name not in {*known, *power.SCENARIOS} or not seed.isdigit():
+        raise SystemExit(f"torture: no run {word!r}; scenarios: {', '.join([*known, *power.SCENARIOS])}")
+    try:
+        outcome = run_one(tools, known, name, int(seed))
+    finally:
+        close_house(tools)
     print(json.dumps(dataclasses.asdict(outcome), indent=2))
     for kind, text in outcome.surprises:
         print(f"SURPRISE, {kind}: {text}", file=sys.stderr)
@@ -278,6 +312,7 @@ def main(text):
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), metavar="N")
     parser.add_argument("--replay", metavar="SCENARIO:SEED")
     parser.add_argument("--programs", default=os.path.join(ROOT, ".build", "release"), metavar="DIR")
+    parser.add_argument("--no-machine", action="store_true")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -296,7 +331,7 @@ def main(text):
     with tempfile.TemporaryDirectory(prefix="torture-", dir=home) as directory:
         try:
             if options.list:
-                print("\n".join(scenarios(Tools(ROOT, programs, directory))))
+                print("\n".join([*scenarios(Tools(ROOT, programs, directory)), *power.SCENARIOS]))
                 return 0
             if options.replay:
                 os.mkdir(os.path.join(directory, "w"))

@@ -52,6 +52,7 @@ def figures(outcomes, missing, **more):
         "jobs": sum(outcome.jobs for outcome in outcomes if not is_mutation(outcome)),
         "mutation_jobs": sum(outcome.jobs for outcome in outcomes if is_mutation(outcome)),
         "topologies": sum(outcome.topologies for outcome in outcomes),
+        "power_cuts": sum(outcome.power_cuts for outcome in outcomes),
         "mutations": sum(is_mutation(outcome) for outcome in outcomes),
         "unnoticed_mutations": [outcome.scenario.removeprefix("without ") for outcome in outcomes
                                 if is_mutation(outcome) and outcome.noticed is None],

@@ -1,0 +1,245 @@
+"""A whole machine with the station installed: its power is cut at any instant, and cards that lie are on a USB bus.
+
+The machine lives as long as its worker, for booting is what costs; every cut makes it boot again.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "Tests" / "ApplianceTests"))
+
+from guest_station import (  # noqa: E402 (the path must be set first)
+    BENCH_CONFIGURATION, IMAGES, READER, SLOTS, Station, install_station, make_images, place, verdict)
+import machine as machines  # noqa: E402
+
+from campaign import judge  # noqa: E402
+from campaign.judge import MIB, Medium  # noqa: E402
+
+PRACTICE_DEVICE = ROOT / "packaging" / "practice" / "practice_device.py"
+STORE = "/var/lib/flashing-station/store/station.db"
+#: How a slot may look when nothing more is to come.
+SETTLED = ("passed", "failed", "refused", "waiting", "interrupted", "cancelled")
+#: The slots that get cards, and their ports.
+PORTS = {"slot1": 1, "slot2": 2, "slot3": 3}
+#: A port that is no slot.
+STRANGER = 5
+#: How long a verdict, and the end of all cards after a boot, may take on a machine with much to do, in seconds.
+VERDICT, AFTER_BOOT = 150, 240
+
+
+class House:
+    """The machine, its station, and what the cards are to hold."""
+
+    def __init__(self, scratch, programs):
+        os.environ["STATION_PROGRAMS"] = programs
+        # An emulated processor is slow enough: the machine goes before all that waits for cards beside it.
+        os.nice(-5)
+        self.directory = pathlib.Path(scratch)
+        share = self.directory / "share"
+        share.mkdir()
+        self.images = make_images(share)
+        self.machine = machines.Machine(name="campaign", root_on_usb=True, shares={"/mnt/share": share})
+        try:
+            self.machine.boot()
+            install_station(self.machine, share)
+            self.station = Station(self.machine)
+            self.station.make_ready()
+        except BaseException:
+            self.close()
+            raise
+        self.count = 0
+
+    def close(self):
+        self.machine.close()
+
+    def new_card(self, rng, mib):
+        """A card full of something old."""
+        self.count += 1
+        path = self.directory / f"card{self.count}.img"
+        path.write_bytes(rng.randbytes(mib * MIB))
+        return path
+
+    def settle_after_boot(self, seconds):
+        """How long after boot a card counts as one that was in already."""
+        self.machine.run(f"sed -i 's/BootSettleSec=.*/BootSettleSec={seconds}/' {BENCH_CONFIGURATION} && sync")
+
+    def image(self, slot):
+        """The image of a slot's cards: SHA-256 and byte count."""
+        path = self.images[SLOTS[slot][2]]
+        return judge.digest(path), path.stat().st_size
+
+    def records(self):
+        """All jobs, read without the station: {id: (slot, verdict or None)}, in their order; and what SQLite thinks of the file."""
+        told = self.machine.run(["sqlite3", "-json", STORE, "SELECT id, slot, verdict FROM jobs ORDER BY sequence"]).stdout
+        sound = self.machine.run(["sqlite3", STORE, "PRAGMA integrity_check"]).stdout.strip()
+        return {row["id"]: (row["slot"], row["verdict"]) for row in json.loads(told or "[]")}, sound
+
+    def pull_all(self):
+        self.machine.pull_all()
+        self.station.watch(lambda slots: all(slots[name]["state"] in ("absent", "empty") for name in PORTS), 60,
+                           "all slots to have no card")
+
+    def writers(self):
+        return self.machine.run("systemctl list-units --plain --no-legend --state=active,activating 'station-writer@*.service'").stdout
+
+
+def flaw_of(path, digest, byte_count):
+    return judge.flaw_of(Medium(path, path.stat().st_size), digest, byte_count)
+
+
+def power_cut(house, rng, outcome):
+    """The power goes while up to three cards are anywhere in their jobs, and comes back."""
+    machine, station = house.machine, house.station
+    before, _ = house.records()
+    house.settle_after_boot(600)
+    stranger = house.new_card(rng, 1)
+    machine.usb_insert(STRANGER, stranger)
+    bystander = judge.Bystander("a disk at another port", stranger)
+    cards = {slot: house.new_card(rng, 12) for slot in rng.sample(sorted(PORTS), rng.randrange(1, 4))}
+    outcome.jobs += len(cards)
+    readers = {}
+    for slot, path in cards.items():
+        readers[slot] = machine.usb_insert(PORTS[slot], path, throttle_bps=rng.choice([800_000, 1_500_000, 3_000_000, 6_000_000]))
+    shown, marked = {}, {}
+    # Sometimes again while what was interrupted is being done once more.
+    for _ in range(rng.choice([1, 1, 1, 2])):
+        station.watch(lambda slots: any(slots[name].get("job") for name in cards), 90, "a job")
+        look_until(time.monotonic() + rng.uniform(0, 7), house, cards, shown)
+        machine.power_cut()
+        outcome.power_cuts += 1
+        outcome.note(", ".join(f"{slot}: {state} {phase}".strip() for slot, state, phase in shown.values()) or "just begun")
+        marked |= {judge.marker_job(path): slot for slot, path in cards.items()}
+        machine.boot(wait_running=False)
+    for slot in cards:
+        machine.usb_throttle(readers[slot], None)
+    try:
+        station.watch(lambda slots: all(slots[name]["state"] in SETTLED for name in cards), AFTER_BOOT, "the cards' end after boot")
+    except machines.Timeout as error:
+        outcome.surprise("hang", str(error))
+    records, sound = house.records()
+    if sound != "ok":
+        outcome.surprise("other", f"the records are damaged: {sound}")
+    for job, (_, was) in before.items():
+        if records.get(job, (None, None))[1] != was:
+            outcome.surprise("lost_record", f"job {job} was {was} before and is {records.get(job)}")
+    for job, (slot, state, phase) in shown.items():
+        if state == "passed" and records.get(job, (None, None))[1] != "passed":
+            outcome.surprise("lost_record", f"job {job} in {slot} was shown as passed, and is {records.get(job)}")
+        elif state == "running" and phase != "guarding" and job not in records:
+            outcome.surprise("lost_record", f"job {job} in {slot} was {phase}, and is not on record")
+    marked.pop(None, None)
+    for job, slot in marked.items():
+        if job not in records:
+            outcome.surprise("lost_record", f"job {job} left its mark in {slot}, and is not on record")
+    judge_cards(house, outcome, cards, set(marked.values()), {job: row for job, row in records.items() if job not in before})
+    if not bystander.is_unharmed():
+        outcome.surprise("wrong_disk", f"{bystander.name} was written to")
+    house.settle_after_boot(0)
+    machine.run("systemctl reload stationd.service")
+    house.pull_all()
+    if left := house.writers():
+        outcome.surprise("leak", f"writers without a card: {left}")
+    for path in (stranger, *cards.values()):
+        path.unlink()
+
+
+def look_until(moment, house, cards, shown):
+    """Notes what the station says of its jobs until then: {job: (slot, state, phase)}."""
+    while time.monotonic() < moment:
+        for slot in house.station.json("status")["slots"]:
+            if slot["name"] in cards and (job := slot.get("job")):
+                shown[job["id"]] = slot["name"], slot["state"], job.get("progress", {}).get("phase", "guarding")
+
+
+def judge_cards(house, outcome, cards, marked, records):
+    """What is on record as passed holds its image; what was begun and not finished, in these slots, was done again."""
+    for job, (slot, word) in records.items():
+        if word is None:
+            outcome.surprise("lost_record", f"job {job} in {slot} has no end")
+    for slot, path in cards.items():
+        words = [word for where, word in records.values() if where == slot]
+        if words and words[-1] == "passed":
+            flaw = flaw_of(path, *house.image(slot))
+            if flaw:
+                outcome.surprise("false_pass", f"{slot} is on record as passed: {flaw}")
+            else:
+                outcome.passed += 1
+        else:
+            outcome.failed += 1
+            if slot in marked:
+                outcome.surprise("other", f"the card in {slot} was begun and was not done again: {words}")
+
+
+def faults_of(rng, size, byte_count):
+    """What is wrong with a card, and the medium as it then is: (faults, capacity, beyond, stuck bits)."""
+    def block():
+        return rng.choice([rng.randrange(0, byte_count), rng.randrange(0, size)]) // 4096 * 4096
+
+    bit = {"offset": rng.randrange(0, byte_count), "mask": 1 << rng.randrange(8)}
+    kind = rng.choice(["drop", "drop", "wrap", "wrap", "limbo", "stuck", "flip", "flip", "zeros", "old"])
+    if kind in ("wrap", "limbo"):
+        capacity = rng.randrange(MIB, size - 8192) // 512 * 512
+        cache = {"cache": rng.randrange(MIB, 256 * MIB)} if rng.random() < 0.6 else {}
+        return [{"fault": kind, "capacity": capacity, **cache}], capacity, kind, []
+    if kind == "stuck":
+        bit["value"] = rng.randrange(2)
+        return [{"fault": "stuck", **bit}], None, None, [(bit["offset"], bit["mask"], bit["value"])]
+    if kind == "flip":
+        nth = rng.choice([{}, {"nth": rng.randrange(1, 4)}])
+        return [{"fault": "flip", "on": rng.choice(["read", "write"]), **bit, **nth}], None, None, []
+    if kind == "drop":
+        which = rng.choice([{}, {"probability": rng.choice([0.001, 0.05, 0.5]), "seed": rng.randrange(1 << 30)},
+                            {"after": rng.randrange(byte_count)}])
+        return [{"fault": "drop", **which}], None, None, []
+    start = block()
+    return [{"fault": kind, "from": start, "to": min(size, start + rng.choice([4096, MIB, size]))}], None, None, []
+
+
+def lying_card(house, rng, outcome):
+    """A card that loses, changes or repeats what it is given, behind the kernel's own USB drivers."""
+    slot = rng.choice(sorted(PORTS))
+    digest, byte_count = house.image(slot)
+    size = rng.choice([16, 32, 48, 96]) * MIB
+    faults, capacity, beyond, stuck = faults_of(rng, size, byte_count)
+    outcome.note(json.dumps(faults))
+    backing, address = house.directory / "lying.backing", house.directory / "lying.socket"
+    with contextlib.ExitStack() as stack:
+        for path in (backing, address):
+            stack.callback(path.unlink, missing_ok=True)
+        backing.write_bytes(rng.randbytes(size) if rng.random() < 0.7 else bytes(size))
+        server = subprocess.Popen(
+            ["nbdkit", "--foreground", "--unix", str(address), "python", str(PRACTICE_DEVICE), f"backing={backing}",
+             f"size={size}", *(f"fault={json.dumps(fault)}" for fault in faults)], stderr=subprocess.DEVNULL)
+        stack.callback(server.wait)
+        stack.callback(server.kill)
+        machines.wait_until(address.exists, 20, "nbdkit's socket")
+        outcome.jobs += 1
+        house.machine.usb_insert_nbd(PORTS[slot], address)
+        try:
+            report = house.station.wait_verdict(slot, VERDICT)
+        except machines.Timeout as error:
+            outcome.surprise("hang", str(error))
+        else:
+            medium = Medium(backing, size, capacity, beyond)
+            medium.stuck += stuck
+            outcome.note(verdict(report))
+            flaw = judge.flaw_of(medium, digest, byte_count)
+            if verdict(report) != "passed":
+                outcome.failed += 1
+            elif flaw:
+                outcome.surprise("false_pass", flaw)
+            else:
+                outcome.passed += 1
+        house.pull_all()
+
+
+SCENARIOS = {
+    "a power cut": power_cut,
+    "a lying card on a USB bus": lying_card,
+}
