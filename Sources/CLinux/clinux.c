@@ -43,6 +43,8 @@ int station_open_beneath(int directory, const char *path, int flags) {
 
 int station_block_byte_count(int fd, uint64_t *bytes) { return ioctl(fd, BLKGETSIZE64, bytes); }
 int station_block_sector_size(int fd, int *bytes) { return ioctl(fd, BLKSSZGET, bytes); }
+int station_block_request_sectors(int fd, unsigned short *sectors) { return ioctl(fd, BLKSECTGET, sectors); }
+int station_block_optimal_size(int fd, unsigned *bytes) { return ioctl(fd, BLKIOOPT, bytes); }
 int station_block_is_read_only(int fd, int *flag) { return ioctl(fd, BLKROGET, flag); }
 int station_block_sequence(int fd, uint64_t *sequence) { return ioctl(fd, BLKGETDISKSEQ, sequence); }
 int station_block_discard(int fd, uint64_t offset, uint64_t count) {

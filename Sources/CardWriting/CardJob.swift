@@ -37,6 +37,17 @@ package struct CardJob: Sendable {
         package var readerCacheByteCount = CapacityProbe.cacheByteCount
 
         package init() {}
+
+        /// Makes requests as large as a MiB allows that the device need not cut in unequal parts: a high-speed USB reader
+        /// takes 120 KiB at a time, and a MiB would be eight of those and a small one.
+        /// - Parameters:
+        ///   - largest: the most that the device takes in one request, in bytes.
+        ///   - optimal: what it likes a request to be a multiple of, in bytes; 0 where it has no opinion.
+        package mutating func fit(largest: Int, optimal: Int) {
+            let unit = largest < requestByteCount ? largest : optimal
+            guard unit >= pieceByteCount, unit % 4096 == 0, unit < requestByteCount else { return }
+            requestByteCount -= requestByteCount % unit
+        }
     }
 
     /// The wipe plan in two parts.

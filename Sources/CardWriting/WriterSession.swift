@@ -133,6 +133,9 @@ package struct WriterSession: Sendable {
         _ request: JobRequest, _ source: ContentSource, _ card: HeldCard, _ device: BlockDevice, guardSeconds: Double,
         _ control: JobControl, _ finished: Descriptor
     ) -> Bool {
+        var settings = settings
+        // What it does not say is no reason to do without its card.
+        if let (largest, optimal) = try? device.requestByteCounts() { settings.fit(largest: largest, optimal: optimal) }
         let job = CardJob(
             id: request.jobID, medium: device, identity: card.identity, sectorByteCount: card.sectorByteCount,
             source: source, mode: request.mayUpdate ? card.slot.mode : .full, wipe: card.slot.wipe,

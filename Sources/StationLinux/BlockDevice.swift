@@ -58,6 +58,17 @@ package struct BlockDevice: Sendable {
         return Int(bytes)
     }
 
+    /// The most that the device takes in one request (`max_sectors_kb`), and what it likes a request to be a multiple of; 0
+    /// where it has no opinion. Both in bytes. Corresponds to `BLKSECTGET`, which knows no more than 65,535 sectors, and
+    /// `BLKIOOPT`.
+    package func requestByteCounts() throws(SystemError) -> (largest: Int, optimal: Int) {
+        var sectors: UInt16 = 0
+        var optimal: UInt32 = 0
+        _ = try retrying("BLKSECTGET", path) { station_block_request_sectors(descriptor.number, &sectors) }
+        _ = try retrying("BLKIOOPT", path) { station_block_optimal_size(descriptor.number, &optimal) }
+        return (Int(sectors) * 512, Int(optimal))
+    }
+
     /// Corresponds to `BLKROGET`.
     package func isReadOnly() throws(SystemError) -> Bool {
         var flag: Int32 = 0

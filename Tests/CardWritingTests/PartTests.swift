@@ -5,6 +5,31 @@ import StationLinux
 import StationTestSupport
 import Testing
 
+@Suite("The size of a request")
+struct RequestSizeTests {
+    /// Largest, optimal, and what fits, in KiB.
+    private static let readers: [[Int]] = [
+        [120, 0, 960], [240, 64, 960], [512, 0, 1024], [1024, 0, 1024], [32767, 0, 1024], [32768, 384, 768],
+        [32768, 4096, 1024],
+        // What is tiny or unknown is not followed.
+        [0, 0, 1024], [4, 0, 1024], [32768, 4, 1024],
+    ]
+
+    @Test("is the most whole ones of what the device takes that a MiB holds", arguments: readers)
+    func fitting(reader: [Int]) {
+        var settings = CardJob.Settings()
+        settings.fit(largest: reader[0] << 10, optimal: reader[1] << 10)
+        #expect(settings.requestByteCount == reader[2] << 10)
+    }
+
+    @Test("is not one that direct I/O cannot have", arguments: [100_000, 120 << 10 | 512])
+    func odd(byteCount: Int) {
+        var settings = CardJob.Settings()
+        settings.fit(largest: byteCount, optimal: byteCount)
+        #expect(settings.requestByteCount == 1 << 20)
+    }
+}
+
 @Suite("The marker")
 struct MarkerTests {
     private static let reasons = [""] + Reason.allCases.map(\.rawValue)

@@ -120,6 +120,19 @@ def test_a_good_practice_card_passes_and_the_report_has_its_figures(rack, liar):
     assert card.state()["most_in_flight"] > 1
 
 
+def test_a_reader_that_takes_120_kib_at_a_time_gets_no_small_rests_between_them(own):
+    piece = 120 << 10
+    with PracticeCard(24 * MIB, max_sectors_kb=120) as card:
+        reader = own.insert(card)
+        card.control({"do": "reset"})
+        assert verdict_of(own.run(reader, own.image(MIB + 80 * piece))) == ("passed", None)
+        sizes = card.state()["request_sizes"]
+    for way in ("write", "read"):
+        assert sizes[way][str(piece)] >= 80, sizes
+        # A MiB would leave one of 64 KiB each; the marker and the head are a MiB.
+        assert sizes[way].get(str(MIB - 8 * piece), 0) <= 4, sizes
+
+
 def test_a_card_that_already_holds_the_image_is_written_and_passes(rack, liar):
     card, reader = liar
     image = rack.image(IMAGE_BYTES)

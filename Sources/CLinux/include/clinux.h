@@ -34,9 +34,11 @@ off_t station_next_hole(int fd, off_t offset);
 // Close-on-exec at both ends. Corresponds to pipe2(2).
 int station_pipe(int ends[2]);
 
-// Block devices: corresponds to BLKGETSIZE64, BLKSSZGET, BLKROGET, BLKGETDISKSEQ, BLKDISCARD, BLKZEROOUT.
+// Block devices: corresponds to BLKGETSIZE64, BLKSSZGET, BLKSECTGET, BLKIOOPT, BLKROGET, BLKGETDISKSEQ, BLKDISCARD.
 int station_block_byte_count(int fd, uint64_t *bytes);
 int station_block_sector_size(int fd, int *bytes);
+int station_block_request_sectors(int fd, unsigned short *sectors);
+int station_block_optimal_size(int fd, unsigned *bytes);
 int station_block_is_read_only(int fd, int *flag);
 int station_block_sequence(int fd, uint64_t *sequence);
 int station_block_discard(int fd, uint64_t offset, uint64_t count);
