@@ -12,7 +12,8 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "Tests" / "ApplianceTests"))
+# Last: both kinds of tests have files of the same names, and the other scenarios want those of the integration tests.
+sys.path.append(str(ROOT / "Tests" / "ApplianceTests"))
 
 from guest_station import (  # noqa: E402 (the path must be set first)
     BENCH_CONFIGURATION, IMAGES, READER, SLOTS, Station, install_station, make_images, place, verdict)
