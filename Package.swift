@@ -10,12 +10,13 @@ let house: [SwiftSetting] = [
 ]
 
 /// How the installed programs are linked. Nobody links with them, so no symbol need be found, and what no code refers to can go; equal
-/// functions become one; relocations take a bit each and not 24 bytes. All of that is memory that is never read in.
+/// functions become one; relocations take a bit each and not 24 bytes. All of that is memory that is never read in. Where
+/// `packaging/build` has put the C++ library's archive, what Swift's runtime needs of it is linked in, and that is little.
 let lean: [LinkerSetting] = [
     .unsafeFlags(
         [
             "-use-ld=lld", "-Xlinker", "--no-export-dynamic", "-Xlinker", "--icf=safe", "-Xlinker", "-z", "-Xlinker",
-            "pack-relative-relocs",
+            "pack-relative-relocs", "-L", ".build/archives", "-Xclang-linker", "-static-libgcc",
         ], .when(configuration: .release))
 ]
 
