@@ -173,6 +173,7 @@ def owners(machine, *paths):
     return machine.run(["stat", "-L", "-c", "%U %a", *paths]).stdout.splitlines()
 
 
+@pytest.mark.nightly
 def test_one_light_through_a_passed_a_failed_and_a_refused_card(
         station, machine, new_card, tmp_path, keyboard, lights, declare):
     led = keyboard["capslock"]
