@@ -125,6 +125,11 @@ def test_the_units_are_sound_and_expose_little(station):
     assert (said.stdout, said.stderr) == ("", "")
     # Cards that wait for the host cost places at the bench: the station goes before what else the host may do.
     assert machine.run("systemctl show station.slice -P CPUWeight -P IOWeight").stdout.split() == ["200", "200"]
+    # And within it the daemon before any number of writers, and a build after all of them.
+    weights = {unit: machine.run(f"systemctl show -P CPUWeight -P IOWeight {unit}").stdout.split()
+               for unit in ("stationd.service", "station-writer@slot1.service", "station-library@1.service")}
+    assert weights == {"stationd.service": ["1000", "1000"], "station-writer@slot1.service": ["[not", "set]", "[not", "set]"],
+                       "station-library@1.service": ["20", "20"]}, weights
     for unit in units.split():
         if unit.endswith(".service") and "display" not in unit:
             assert machine.run(f"systemctl show -P Slice {unit}").stdout.strip() == "station.slice", unit

@@ -90,6 +90,11 @@ class House:
         return self.machine.run("systemctl list-units --plain --no-legend --state=active,activating 'station-writer@*.service'").stdout
 
 
+def packages():
+    """What `install_station` would install."""
+    return os.environ.get("STATION_PACKAGE") or list(ROOT.glob(".build/flashing-station_*.deb"))
+
+
 def flaw_of(path, digest, byte_count):
     return judge.flaw_of(Medium(path, path.stat().st_size), digest, byte_count)
 

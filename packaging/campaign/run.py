@@ -227,6 +227,8 @@ def campaign(options, programs, directory):
     plan = Plan(scenarios(tools), options.seed, options.minutes, options.only)
     # What needs a machine has a worker of its own, for there is one machine.
     in_machine = Plan({} if options.no_machine else power.SCENARIOS, options.seed, options.minutes, options.only, plan.outcomes)
+    if in_machine.plain and not power.packages():
+        raise SystemExit("torture: there is no Debian package to install in the machine: packaging/build-deb, or --no-machine")
     plan.must += in_machine.must
     print(f"torture: seed {options.seed}, {options.minutes:g} minutes, {sum(plan.must.values())} runs at least, "
           f"{options.jobs} at a time{' and a machine' if in_machine.plain else ''}", file=sys.stderr, flush=True)
