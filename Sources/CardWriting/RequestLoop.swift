@@ -45,12 +45,14 @@ extension CardJob {
         guard count > 0 else { return }
         let shared = RequestQueue(requestCount: count, window: settings.requestWindow)
         let threadCount = min(settings.requestsInFlight, count)
-        guard let memory = RequestMemory(byteCount: byteCount * threadCount) else {
+        // Side by side so that none lies across two huge pages, whatever the size that the reader likes.
+        let stride = 1 << (Int.bitWidth - (byteCount - 1).leadingZeroBitCount)
+        guard let memory = RequestMemory(byteCount: stride * threadCount) else {
             throw JobEnd.failed(.internalError, detail: "there is no memory for \(threadCount) requests")
         }
         WorkerThreads.run(threadCount) { [settings] number in
             let worker = RequestWorker(
-                request: AlignedBuffer(memory, from: number * byteCount, byteCount: byteCount),
+                request: AlignedBuffer(memory, from: number * stride, byteCount: byteCount),
                 piece: AlignedBuffer(byteCount: settings.pieceByteCount))
             while let index = shared.next() {
                 do {

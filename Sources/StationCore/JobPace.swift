@@ -37,6 +37,8 @@ package struct JobPace: Equatable, Sendable {
 
     private var writing = Stretch()
     private var reading = Stretch()
+    /// What one read before the image showed; this job's own, for want of anything better.
+    private var sampledReadRate: Double?
     private var hasBegunWriting = false
     /// The image is written: all that is left is read.
     private var isReadingBack = false
@@ -67,27 +69,29 @@ package struct JobPace: Equatable, Sendable {
         guard seconds > 0, now.bytesDone >= before.bytesDone else { return }
         let bytes = Double(now.bytesDone - before.bytesDone)
         switch before.phase {
-        case .wiping, .writing: writing.add(bytes: bytes, seconds: seconds)
         case .comparing, .verifying: reading.add(bytes: bytes, seconds: seconds)
-        case .probing where isReadingBack: reading.add(bytes: bytes, seconds: seconds)
+        // What was zeroed is read back as well, and so is what lies behind the image.
+        case .probing where isReadingBack, .wiping where isReadingBack: reading.add(bytes: bytes, seconds: seconds)
+        case .wiping, .writing: writing.add(bytes: bytes, seconds: seconds)
         // Checks, and the capacity's small blocks all over the card, say nothing about either.
         case .guarding, .probing, .finishing: break
         }
     }
 
-    /// Takes a sample of reading for as good as the least that tells anything, where nothing better is known.
+    /// Takes a sample of reading, which stands in until something better is known. A reader that caches may answer faster than its
+    /// card can be read; then the time left is told too short until the image is read back.
     /// - Parameter bytesPerSecond: of one read, made before the image is written.
     package mutating func learn(readRate bytesPerSecond: Double) {
-        guard reading.rate == nil, bytesPerSecond.isFinite, bytesPerSecond > 0 else { return }
-        reading = Stretch(bytes: bytesPerSecond * Self.leastSeconds, seconds: Self.leastSeconds)
+        guard bytesPerSecond.isFinite, bytesPerSecond > 0 else { return }
+        sampledReadRate = bytesPerSecond
     }
 
     /// About how long the rest takes, in seconds; nil while nothing is known to tell it by: no rate of writing, where there is
-    /// something to write. Where no rate of reading is known, that of writing stands in for it: reading is seldom slower, so
-    /// that it is rather too long than too short.
+    /// something to write. Where no rate of reading is known, not even from a sample, that of writing stands in for it: reading
+    /// is seldom slower, so that it is rather too long than too short.
     /// - Parameter contentByteCount: of the image.
     package func secondsLeft(_ progress: JobProgress, contentByteCount: UInt64) -> Double? {
-        guard progress.bytesTotal > 0, let read = reading.rate ?? writing.rate else { return nil }
+        guard progress.bytesTotal > 0, let read = reading.rate ?? sampledReadRate ?? writing.rate else { return nil }
         let left = Double(progress.bytesTotal - min(progress.bytesTotal, progress.bytesDone))
         let toWrite = min(left, bytesToWrite(progress, contentByteCount))
         guard toWrite > 0 else { return left / read }

@@ -133,8 +133,8 @@ def test_the_units_are_sound_and_expose_little(station):
     for unit in units.split():
         if unit.endswith(".service") and "display" not in unit:
             assert machine.run(f"systemctl show -P Slice {unit}").stdout.strip() == "station.slice", unit
-    for unit, most in (("stationd.service", 1.2), ("station-writer@.service", 1.2), ("station-library@.service", 2.8),
-                       ("flashing-station-display@.service", 1.0)):
+    for unit, most in (("stationd.service", 1.2), ("station-writer@.service", 0.5), ("station-library@.service", 2.8),
+                       ("flashing-station-display@.service", 0.2)):
         last = machine.run(f"systemd-analyze security --no-pager --offline=true /lib/systemd/system/{unit}", check=False
                            ).stdout.strip().splitlines()[-1]
         exposure = float(re.search(r"exposure level for .*: ([0-9.]+)", last)[1])

@@ -192,9 +192,27 @@ def after_the_cut(tmp_path, word, content=None, marked=False):
     return [kind for kind, _ in outcome.surprises], outcome.passed, outcome.failed
 
 
-def test_the_judge_of_power_cuts_sees_what_is_wrong(tmp_path):
+def test_the_judge_of_power_cuts_sees_a_card_that_is_not_what_is_on_record(tmp_path):
     assert after_the_cut(tmp_path, "passed") == ([], 1, 0)
     assert after_the_cut(tmp_path, "passed", content=b"something else") == (["false_pass"], 0, 0)
     assert after_the_cut(tmp_path, "interrupted") == ([], 0, 1)
     assert after_the_cut(tmp_path, "interrupted", marked=True) == (["other"], 0, 1)
-    assert after_the_cut(tmp_path, None) == (["lost_record"], 0, 1)
+    assert after_the_cut(tmp_path, "refused") == (["other"], 0, 1)
+
+
+def test_the_judge_of_power_cuts_sees_records_that_are_not_true():
+    def kinds(records, before=None, shown=None, marked=None):
+        outcome = Outcome("a power cut", 1)
+        power.judge_records(outcome, before or {}, records, shown or {}, marked or {})
+        return [kind for kind, _ in outcome.surprises]
+
+    good = {"a": ("slot1", "passed"), "b": ("slot2", "interrupted")}
+    assert kinds(good, {"a": ("slot1", "passed")}, {"a": ("slot1", "passed", ""), "b": ("slot2", "running", "writing")}, {"b": "slot2"}) == []
+    assert kinds({}, shown={"c": ("slot1", "running", "guarding")}) == []
+    assert kinds({}, before={"a": ("slot1", "failed")}) == ["lost_record"]
+    assert kinds(good, before={"a": ("slot1", "failed")}) == ["lost_record"]
+    assert kinds(good, shown={"b": ("slot2", "passed", "finishing")}) == ["lost_record"]
+    assert kinds({}, shown={"c": ("slot1", "running", "writing")}) == ["lost_record"]
+    assert kinds({}, marked={"c": "slot1"}) == ["lost_record"]
+    assert kinds(good, marked={"a": "slot1"}) == ["false_pass"]
+    assert kinds({"a": ("slot1", None)}) == ["lost_record"]

@@ -4,7 +4,7 @@ import Testing
 /// A job on a card that writes and reads at given rates, told every half second.
 private struct Simulation {
     let contentByteCount = 2_000_000_000.0
-    let wiped = 100_000_000.0
+    var wiped = 100_000_000.0
     let evicted = 67_000_000.0
     var writeRate: Double
     var readRate: Double
@@ -22,8 +22,9 @@ private struct Simulation {
             Part(phase: .wiping, bytes: wiped, rate: writeRate), Part(phase: .writing, bytes: body, rate: writeRate),
             Part(phase: .probing, bytes: evicted, rate: readRate),
             Part(phase: .verifying, bytes: body * 0.9, rate: readRate),
+            Part(phase: .wiping, bytes: wiped, rate: readRate),
+            Part(phase: .verifying, bytes: body * 0.1, rate: readRate),
             Part(phase: .finishing, bytes: 0, rate: 1),
-            Part(phase: .verifying, bytes: body * 0.1 + wiped, rate: readRate),
         ]
     }
 
@@ -107,17 +108,35 @@ struct JobPaceTests {
         }
     }
 
-    @Test("takes no sample for better than what the slot's last job showed")
-    func sampleAgainstExperience() {
-        let known = JobPace(report(writeRate: 20e6, readRate: 40e6))
-        var pace = known
-        pace.learn(readRate: 5e6)
-        #expect(pace == known)
-        var odd = JobPace()
-        odd.learn(readRate: 0)
-        odd.learn(readRate: -.infinity)
-        odd.learn(readRate: .nan)
-        #expect(odd == JobPace())
+    @Test("takes no sample for better than what the slot's last job showed, and hands none on")
+    func sampleAgainstExperience() throws {
+        let simulation = Simulation(writeRate: 20e6, readRate: 40e6)
+        var known = JobPace(report(writeRate: 20e6, readRate: 40e6))
+        known.learn(readRate: 5e6)
+        let told = try #require(simulation.estimates(&known).compactMap(\.told).first)
+        #expect(abs(told - simulation.reports[0].left) < 3 + told * 0.06)
+
+        var pulled = JobPace()
+        pulled.learn(readRate: 5e6)
+        var next = pulled.inherited()
+        #expect(next == JobPace())
+        next.learn(readRate: 0)
+        next.learn(readRate: -.infinity)
+        next.learn(readRate: .nan)
+        #expect(next == JobPace())
+    }
+
+    @Test(
+        "takes what was zeroed and is read back for reading, and hands that on",
+        arguments: [(20e6, 90e6), (40e6, 20e6)])
+    func wipedMuch(writeRate: Double, readRate: Double) throws {
+        let simulation = Simulation(wiped: 3_000_000_000, writeRate: writeRate, readRate: readRate)
+        var first = JobPace()
+        _ = simulation.estimates(&first)
+        var pace = first.inherited()
+        for (_, phase, told, right) in simulation.estimates(&pace) where phase == .writing {
+            #expect(abs(try #require(told) - right) < 3 + right * 0.06, "\(phase)")
+        }
     }
 
     @Test("is rather too long than too short on a slot's first card, and right once reading is seen")

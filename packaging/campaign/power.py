@@ -7,8 +7,10 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -40,24 +42,29 @@ class House:
     def __init__(self, scratch, programs):
         os.environ["STATION_PROGRAMS"] = programs
         # An emulated processor is slow enough: the machine goes before all that waits for cards beside it.
-        os.nice(-5)
+        os.setpriority(os.PRIO_PROCESS, 0, -5)
         self.directory = pathlib.Path(scratch)
+        self.count = 0
         share = self.directory / "share"
         share.mkdir()
         self.images = make_images(share)
-        self.machine = machines.Machine(name="campaign", root_on_usb=True, shares={"/mnt/share": share})
+        # Not in the campaign's own directory, which goes with it: a cut's moment is no draw, and comes never again.
+        artifacts = os.environ.get("FLASHING_STATION_ARTIFACTS") or tempfile.mkdtemp(prefix="flashing-station-artifacts-", dir="/var/tmp")
+        self.machine = machines.Machine(name="campaign", root_on_usb=True, shares={"/mnt/share": share}, artifacts=artifacts)
         try:
             self.machine.boot()
             install_station(self.machine, share)
             self.station = Station(self.machine)
             self.station.make_ready()
         except BaseException:
-            self.close()
+            self.close(failed=True)
             raise
-        self.count = 0
 
-    def close(self):
-        self.machine.close()
+    def close(self, failed=False):
+        try:
+            self.machine.close(failed)
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     def new_card(self, rng, mib):
         """A card full of something old."""
@@ -99,60 +106,69 @@ def flaw_of(path, digest, byte_count):
     return judge.flaw_of(Medium(path, path.stat().st_size), digest, byte_count)
 
 
+@contextlib.contextmanager
+def bystander(house, rng, outcome):
+    """A disk at another port: not a byte of it changes."""
+    path = house.new_card(rng, 1)
+    house.machine.usb_insert(STRANGER, path)
+    watched = judge.Bystander("a disk at another port", path)
+    yield
+    if not watched.is_unharmed():
+        outcome.surprise("wrong_disk", f"{watched.name} was written to")
+    path.unlink()
+
+
 def power_cut(house, rng, outcome):
     """The power goes while up to three cards are anywhere in their jobs, and comes back."""
     machine, station = house.machine, house.station
     before, _ = house.records()
     house.settle_after_boot(600)
-    stranger = house.new_card(rng, 1)
-    machine.usb_insert(STRANGER, stranger)
-    bystander = judge.Bystander("a disk at another port", stranger)
-    cards = {slot: house.new_card(rng, 12) for slot in rng.sample(sorted(PORTS), rng.randrange(1, 4))}
-    outcome.jobs += len(cards)
-    readers = {}
-    for slot, path in cards.items():
-        readers[slot] = machine.usb_insert(PORTS[slot], path, throttle_bps=rng.choice([800_000, 1_500_000, 3_000_000, 6_000_000]))
-    shown, marked = {}, {}
-    # Sometimes again while what was interrupted is being done once more.
-    for _ in range(rng.choice([1, 1, 1, 2])):
-        station.watch(lambda slots: any(slots[name].get("job") for name in cards), 90, "a job")
-        look_until(time.monotonic() + rng.uniform(0, 7), house, cards, shown)
-        machine.power_cut()
-        outcome.power_cuts += 1
-        outcome.note(", ".join(f"{slot}: {state} {phase}".strip() for slot, state, phase in shown.values()) or "just begun")
-        marked |= {judge.marker_job(path): slot for slot, path in cards.items()}
-        machine.boot(wait_running=False)
-    for slot in cards:
-        machine.usb_throttle(readers[slot], None)
-    try:
-        station.watch(lambda slots: all(slots[name]["state"] in SETTLED for name in cards), AFTER_BOOT, "the cards' end after boot")
-    except machines.Timeout as error:
-        outcome.surprise("hang", str(error))
-    records, sound = house.records()
-    if sound != "ok":
-        outcome.surprise("other", f"the records are damaged: {sound}")
-    for job, (_, was) in before.items():
-        if records.get(job, (None, None))[1] != was:
-            outcome.surprise("lost_record", f"job {job} was {was} before and is {records.get(job)}")
-    for job, (slot, state, phase) in shown.items():
-        if state == "passed" and records.get(job, (None, None))[1] != "passed":
-            outcome.surprise("lost_record", f"job {job} in {slot} was shown as passed, and is {records.get(job)}")
-        elif state == "running" and phase != "guarding" and job not in records:
-            outcome.surprise("lost_record", f"job {job} in {slot} was {phase}, and is not on record")
-    marked.pop(None, None)
-    for job, slot in marked.items():
-        if job not in records:
-            outcome.surprise("lost_record", f"job {job} left its mark in {slot}, and is not on record")
-    judge_cards(house, outcome, cards, set(marked.values()), {job: row for job, row in records.items() if job not in before})
-    if not bystander.is_unharmed():
-        outcome.surprise("wrong_disk", f"{bystander.name} was written to")
-    house.settle_after_boot(0)
-    machine.run("systemctl reload stationd.service")
-    house.pull_all()
-    if left := house.writers():
-        outcome.surprise("leak", f"writers without a card: {left}")
-    for path in (stranger, *cards.values()):
-        path.unlink()
+    # Three cards that failed in a row, the lying ones, disarm a slot.
+    station.ctl("arm", *PORTS)
+    with bystander(house, rng, outcome):
+        cards = {slot: house.new_card(rng, 12) for slot in rng.sample(sorted(PORTS), rng.randrange(1, 4))}
+        outcome.jobs += len(cards)
+        readers = {}
+        for slot, path in cards.items():
+            readers[slot] = machine.usb_insert(PORTS[slot], path, throttle_bps=rng.choice([800_000, 1_500_000, 3_000_000, 6_000_000]))
+        shown, marked = {}, {}
+        # Sometimes again, while what was interrupted is being done once more.
+        for _ in range(rng.choice([1, 1, 1, 2])):
+            station.watch(lambda slots: any(slots[name].get("job") for name in cards), 90, "a job")
+            look_until(time.monotonic() + rng.uniform(0, 7), house, cards, shown)
+            machine.power_cut()
+            outcome.power_cuts += 1
+            outcome.note(", ".join(f"{slot}: {state} {phase}".strip() for slot, state, phase in shown.values()) or "just begun")
+            begun = {judge.marker_job(path): slot for slot, path in cards.items()}
+            begun.pop(None, None)
+            marked |= begun
+            # Not begun, or finished: from here on nobody may touch it.
+            resting = {slot: judge.digest(path) for slot, path in cards.items() if slot not in begun.values()}
+            machine.boot(wait_running=False)
+            if not begun:
+                break
+        for reader in readers.values():
+            machine.usb_throttle(reader, None)
+        try:
+            station.watch(lambda slots: all(slots[name]["state"] in SETTLED for name in cards), AFTER_BOOT, "the cards' end after boot")
+        except machines.Timeout as error:
+            outcome.surprise("hang", str(error))
+        records, sound = house.records()
+        if sound != "ok":
+            outcome.surprise("other", f"the records are damaged: {sound}")
+        judge_records(outcome, before, records, shown, marked)
+        for slot, digest in resting.items():
+            if judge.digest(cards[slot]) != digest:
+                outcome.surprise("wrong_disk", f"the card in {slot} was in at boot, was not begun, and was written to")
+        new = {job: row for job, row in records.items() if job not in before}
+        judge_cards(house, outcome, cards, set(marked.values()), new)
+        house.settle_after_boot(0)
+        machine.run("systemctl reload stationd.service")
+        house.pull_all()
+        if left := house.writers():
+            outcome.surprise("leak", f"writers without a card: {left}")
+        for path in cards.values():
+            path.unlink()
 
 
 def look_until(moment, house, cards, shown):
@@ -163,11 +179,32 @@ def look_until(moment, house, cards, shown):
                 shown[job["id"]] = slot["name"], slot["state"], job.get("progress", {}).get("phase", "guarding")
 
 
-def judge_cards(house, outcome, cards, marked, records):
-    """What is on record as passed holds its image; what was begun and not finished, in these slots, was done again."""
+def judge_records(outcome, before, records, shown, marked):
+    """Holds the records after a cut against what is known without them.
+
+    before, records: {job: (slot, verdict or None)}; shown: {job: (slot, state, phase)}, as it was last told before the cut; marked:
+    {job: slot} of the marks that the cards carried when the power was gone.
+    """
+    for job, (_, was) in before.items():
+        if records.get(job, (None, None))[1] != was:
+            outcome.surprise("lost_record", f"job {job} was {was} before and is {records.get(job)}")
+    for job, (slot, state, phase) in shown.items():
+        if state == "passed" and records.get(job, (None, None))[1] != "passed":
+            outcome.surprise("lost_record", f"job {job} in {slot} was shown as passed, and is {records.get(job)}")
+        elif state == "running" and phase != "guarding" and job not in records:
+            outcome.surprise("lost_record", f"job {job} in {slot} was {phase}, and is not on record")
+    for job, slot in marked.items():
+        if job not in records:
+            outcome.surprise("lost_record", f"job {job} left its mark in {slot}, and is not on record")
+        elif records[job][1] == "passed":
+            outcome.surprise("false_pass", f"job {job} in {slot} is on record as passed, and its mark was still on the card")
     for job, (slot, word) in records.items():
         if word is None:
             outcome.surprise("lost_record", f"job {job} in {slot} has no end")
+
+
+def judge_cards(house, outcome, cards, marked, records):
+    """What is on record as passed holds its image; what was begun and not finished, in these slots, was done again."""
     for slot, path in cards.items():
         words = [word for where, word in records.values() if where == slot]
         if words and words[-1] == "passed":
@@ -178,8 +215,8 @@ def judge_cards(house, outcome, cards, marked, records):
                 outcome.passed += 1
         else:
             outcome.failed += 1
-            if slot in marked:
-                outcome.surprise("other", f"the card in {slot} was begun and was not done again: {words}")
+            if slot in marked or "refused" in words:
+                outcome.surprise("other", f"the card in {slot} is sound, was begun, and was not done again: {words}")
 
 
 def faults_of(rng, size, byte_count):
@@ -191,7 +228,8 @@ def faults_of(rng, size, byte_count):
     kind = rng.choice(["drop", "drop", "wrap", "wrap", "limbo", "stuck", "flip", "flip", "zeros", "old"])
     if kind in ("wrap", "limbo"):
         capacity = rng.randrange(MIB, size - 8192) // 512 * 512
-        cache = {"cache": rng.randrange(MIB, 256 * MIB)} if rng.random() < 0.6 else {}
+        # A cache that holds all of a small card answers for it, and nothing can be done about it: see SAFETY.md.
+        cache = {"cache": rng.randrange(MIB, (size - byte_count) // 2)} if rng.random() < 0.6 else {}
         return [{"fault": kind, "capacity": capacity, **cache}], capacity, kind, []
     if kind == "stuck":
         bit["value"] = rng.randrange(2)
@@ -215,7 +253,9 @@ def lying_card(house, rng, outcome):
     faults, capacity, beyond, stuck = faults_of(rng, size, byte_count)
     outcome.note(json.dumps(faults))
     backing, address = house.directory / "lying.backing", house.directory / "lying.socket"
+    house.station.ctl("arm", slot)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(bystander(house, rng, outcome))
         for path in (backing, address):
             stack.callback(path.unlink, missing_ok=True)
         backing.write_bytes(rng.randbytes(size) if rng.random() < 0.7 else bytes(size))

@@ -69,8 +69,13 @@ def run_in_house(tools, name, rng, outcome):
         is_well = not outcome.surprises
     finally:
         if not is_well:
-            outcome.note(f"logs of the machine: {tools.house.machine.keep_logs(f'{outcome.seed}')}")
-            close_house(tools)
+            try:
+                logs = tools.house.machine.keep_logs(f"{outcome.seed}")
+                for surprise in outcome.surprises:
+                    surprise[1] += f"; logs in {logs}"
+                outcome.note(f"logs in {logs}")
+            finally:
+                close_house(tools)
 
 
 def close_house(tools):
