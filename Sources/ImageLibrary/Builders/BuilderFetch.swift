@@ -44,12 +44,7 @@ package struct BuilderFetch {
     ///   `signature_wrong`, `signature_missing`, `signature_invalid`, `hash_mismatch`, `builder_archive_invalid`, `storage_full`,
     ///   `import_stopped`, and what `make info` comes to.
     package func ensure(_ request: BuilderRequest) throws(StationError) -> (BuilderFacts, [BuilderProfile]) {
-        guard machine == "x86_64" else {
-            throw StationError(
-                "builder_host_unsupported",
-                "OpenWrt's Image Builder runs on x86_64 hosts only, and this is \(machine.printable(limit: 30))",
-                remedy: "build the image on an x86_64 host, and: stationctl image import FILE")
-        }
+        try HostMachine.requireBuilders(machine)
         if let there = present(request) { return there }
         guard !request.source.isOffline else {
             throw StationError(
@@ -147,6 +142,16 @@ package enum HostMachine {
         guard uname(&names) == 0 else { return "" }
         return withUnsafeBytes(of: names.machine) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
     }()
+
+    /// Image Builders are programs, and OpenWrt makes them for one kind of host. One may be here all the same, from a backup.
+    /// - Throws: `builder_host_unsupported`.
+    static func requireBuilders(_ machine: String = name) throws(StationError) {
+        guard machine != "x86_64" else { return }
+        throw StationError(
+            "builder_host_unsupported",
+            "OpenWrt's Image Builder runs on x86_64 hosts only, and this is \(machine.printable(limit: 30))",
+            remedy: "build the image on an x86_64 host, and: stationctl image import FILE")
+    }
 }
 
 /// The room that a builder has: what `StorageLimit=` leaves beside the builders that are there, and what the file system has.

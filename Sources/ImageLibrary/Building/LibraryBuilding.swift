@@ -28,6 +28,7 @@ extension LibraryServer {
             try builders.remove(archive)
             return .removed
         case .build(let request):
+            try HostMachine.requireBuilders()
             let build = Build(
                 request: request, builders: builders, builds: builds, vault: vault, stop: connection.descriptor,
                 progress: BuildProgressTeller(send: tellStep)
