@@ -12,7 +12,7 @@ import pytest
 
 sys.dont_write_bytecode = True  # the working tree stays as it was
 
-from guest_station import Station, install_station, make_images  # noqa: E402 (it leads to the next)
+from guest_station import Station, install_station, make_images, told  # noqa: E402 (it leads to the next)
 
 import machine as bench  # noqa: E402
 
@@ -47,6 +47,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_terminal_summary(terminalreporter, config):
+    for line in told:
+        terminalreporter.write_line(line)
     if count := config.stash.get(left, 0):
         terminalreporter.write_line(f"NOT RUN: {count} nightly tests; packaging/test --all runs them", bold=True, yellow=True)
 
@@ -62,7 +64,7 @@ def session_machine(share_directory):
     """The machine that all tests share: booting is what costs. Its system disk is a USB disk, on the bus of the readers."""
     with bench.Machine(name="session", root_on_usb=True, mmc=True, shares={"/mnt/share": share_directory},
                        extra=["-device", "VGA"]) as machine:
-        print(f"\nmachine: booted in {machine.boot_seconds:.1f} s", file=sys.stderr)
+        told.append(f"the machine booted in {machine.boot_seconds:.0f} s")
         running.append(machine)
         yield machine
         running.remove(machine)

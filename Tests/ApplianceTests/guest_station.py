@@ -22,6 +22,9 @@ BENCH_CONFIGURATION = "/etc/flashing-station/station.conf.d/bench.conf"
 #: hand.
 BENCH_TEXT = b"[Station]\nStuckAfterSec=8\nBootSettleSec=0\n"
 
+#: What took how long, for who reads the end of a run.
+told = []
+
 #: Where the machine finds the package, and the writer that lets single checks be taken out.
 PACKAGE = "/mnt/share/station/flashing-station.deb"
 SHIPPED = "/mnt/share/station/shipped.deb"

@@ -5,7 +5,6 @@ passes can fail.
 """
 import contextlib
 import subprocess
-import time
 
 import pytest
 

@@ -2,7 +2,6 @@
 import hashlib
 import json
 
-import machine as bench
 import pytest
 from guest_station import begins_with, in_phase, place, verdict
 

@@ -4,7 +4,7 @@ import json
 
 import machine as bench
 import pytest
-from guest_station import SLOTS, begins_with, verdict
+from guest_station import verdict
 
 STORE = "/var/lib/flashing-station/store"
 STORE_PROBLEM = "7b0de9f1c3a84d06a8f7f0d1c5a9e264"

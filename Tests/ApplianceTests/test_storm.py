@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from guest_station import IMAGES, READER, SLOTS, begins_with, in_phase, place, verdict
+from guest_station import READER, SLOTS, begins_with, in_phase, place, verdict
 
 INSERTIONS = 100
 #: Whatever a job may come to whose card is pulled: it was gone before the guard had it, or after.

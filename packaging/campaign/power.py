@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "Tests" / "ApplianceTests"))
 
 from guest_station import (  # noqa: E402 (the path must be set first)
-    BENCH_CONFIGURATION, IMAGES, READER, SLOTS, Station, install_station, make_images, place, verdict)
+    BENCH_CONFIGURATION, SLOTS, Station, install_station, make_images, verdict)
 import machine as machines  # noqa: E402
 
 from campaign import judge  # noqa: E402
