@@ -45,6 +45,7 @@ package struct CardJob: Sendable {
         ///   - optimal: what it likes a request to be a multiple of, in bytes; 0 where it has no opinion.
         package mutating func fit(largest: Int, optimal: Int) {
             let unit = largest < requestByteCount ? largest : optimal
+            // Direct I/O wants multiples of 4096, and less than a piece is no size that anybody would cut for.
             guard unit >= pieceByteCount, unit % 4096 == 0, unit < requestByteCount else { return }
             requestByteCount -= requestByteCount % unit
         }

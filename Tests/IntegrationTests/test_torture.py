@@ -186,9 +186,9 @@ def after_the_cut(tmp_path, word, content=None, marked=False):
     image = bytes(range(256)) * 4096
     card = tmp_path / "card"
     card.write_bytes((image if content is None else content).ljust(4 * MIB, b"\0"))
-    house = types.SimpleNamespace(image=lambda slot: (hashlib.sha256(image).hexdigest(), len(image)))
+    guest = types.SimpleNamespace(image=lambda slot: (hashlib.sha256(image).hexdigest(), len(image)))
     outcome = Outcome("a power cut", 1)
-    power.judge_cards(house, outcome, {"slot1": card}, {"slot1"} if marked else set(), {"job": ("slot1", word)})
+    power.judge_cards(guest, outcome, {"slot1": card}, {"slot1"} if marked else set(), {"job": ("slot1", word)})
     return [kind for kind, _ in outcome.surprises], outcome.passed, outcome.failed
 
 

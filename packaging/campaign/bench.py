@@ -26,7 +26,7 @@ class Tools:
     def __init__(self, root, programs, scratch):
         self.root, self.programs, self.scratch = root, programs, scratch
         #: The machine, once a run wanted it.
-        self.house = None
+        self.guest = None
         self.shim = self.compile("Tests/IntegrationTests/shim.c")
         self.host_shim = self.compile("packaging/campaign/host_shim.c")
 

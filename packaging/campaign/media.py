@@ -8,10 +8,9 @@ from virtual_reader import examine
 from writer_bench import verdict_of
 
 from campaign.bench import ended, fill, image_bytes
+from campaign.faults import BLOCK, Draw
 from campaign.judge import MIB, Medium
 
-#: Faults that hit a block of 4096 bytes each.
-BLOCK = 4096
 #: What a job of the writer may have under way at one time, in bytes.
 IN_FLIGHT = 4 * MIB
 
@@ -29,6 +28,7 @@ class Scene:
         most = min(12 * MIB, self.size - 2 * MIB)
         self.byte_count = byte_count or rng.choice(
             [rng.randrange(1, most), rng.randrange(MIB, most), rng.choice([512, 4095, MIB, MIB + 1, 3 * MIB + 4097])])
+        self.draw = Draw(rng, self.size, self.byte_count)
         self.image = bench.image(image_bytes(rng, self.byte_count))
         self.card = bench.card(self.size, **options)
         self.old = old or rng.choice(["random", "random", "zeros", "the same image"])
@@ -36,17 +36,6 @@ class Scene:
         self.reader = writers.insert(self.card)
         self.card.control({"do": "reset"})
         self.medium = Medium(self.card.backing, self.size)
-
-    def somewhere(self):
-        """An offset, more often in what the job writes than elsewhere."""
-        start, end = self.rng.choice([(0, self.byte_count), (0, self.byte_count), (0, MIB), (self.size - MIB, self.size),
-                                      (0, self.size)])
-        return self.rng.randrange(start, max(start + 1, end))
-
-    def a_range(self):
-        """Some blocks, or much."""
-        start = self.somewhere() // BLOCK * BLOCK
-        return {"from": start, "to": min(self.size, start + self.rng.choice([BLOCK, 8 * BLOCK, MIB, self.size]))}
 
     def fault(self, **fault):
         if fault["fault"] == "stuck":
@@ -74,7 +63,7 @@ def sound(bench, rng):
 def dropped_at_random(bench, rng):
     """Writes that are accepted and lost."""
     scene = Scene(bench)
-    place = {} if rng.random() < 0.5 else scene.a_range()
+    place = {} if rng.random() < 0.5 else scene.draw.a_range()
     scene.fault(fault="drop", probability=rng.choice([0.0005, 0.01, 0.1, 0.5, 0.95]), seed=rng.randrange(1 << 30), **place)
     scene.judge(scene.run())
 
@@ -83,7 +72,7 @@ def dropped_from_somewhere_on(bench, rng):
     """All writes are lost behind an offset, or once so many bytes were written."""
     scene = Scene(bench)
     if rng.random() < 0.5:
-        scene.fault(fault="drop", **{"from": scene.somewhere() // 512 * 512})
+        scene.fault(fault="drop", **{"from": scene.draw.somewhere() // 512 * 512})
     else:
         scene.fault(fault="drop", after=rng.randrange(0, scene.byte_count + 4 * MIB))
     scene.judge(scene.run())
@@ -92,10 +81,9 @@ def dropped_from_somewhere_on(bench, rng):
 def less_than_it_claims(bench, rng):
     """A card that wraps at any size, or has nothing behind it."""
     scene = Scene(bench)
-    kind = rng.choice(["wrap", "limbo"])
-    capacity = rng.randrange(MIB + 512, scene.size - 2 * BLOCK) // 512 * 512
-    scene.medium = Medium(scene.card.backing, scene.size, capacity, kind)
-    scene.fault(fault=kind, capacity=capacity)
+    fault = scene.draw.a_false_capacity()
+    scene.medium = Medium(scene.card.backing, scene.size, fault["capacity"], fault["fault"])
+    scene.fault(**fault)
     scene.judge(scene.run())
 
 
@@ -113,7 +101,7 @@ def wrapped_behind_a_large_cache(bench, rng):
 def stuck_bits(bench, rng):
     scene = Scene(bench)
     for _ in range(rng.randrange(1, 4)):
-        scene.fault(fault="stuck", offset=scene.somewhere(), mask=1 << rng.randrange(8), value=rng.randrange(2))
+        scene.fault(fault="stuck", offset=scene.draw.somewhere(), mask=1 << rng.randrange(8), value=rng.randrange(2))
     scene.judge(scene.run())
 
 
@@ -121,7 +109,7 @@ def flipped_on_the_way_in(bench, rng):
     scene = Scene(bench)
     for _ in range(rng.randrange(1, 4)):
         nth = {"nth": rng.randrange(1, 4)} if rng.random() < 0.5 else {}
-        scene.fault(fault="flip", on="write", offset=scene.somewhere(), mask=1 << rng.randrange(8), **nth)
+        scene.fault(fault="flip", on="write", offset=scene.draw.somewhere(), mask=1 << rng.randrange(8), **nth)
     scene.judge(scene.run())
 
 
@@ -129,7 +117,7 @@ def flipped_on_the_way_out(bench, rng):
     """The medium may well be right; then the card may fail, and may pass where only one read was wrong."""
     scene = Scene(bench)
     for _ in range(rng.randrange(1, 4)):
-        scene.fault(fault="flip", on="read", offset=scene.somewhere(), mask=1 << rng.randrange(8))
+        scene.fault(fault="flip", on="read", offset=scene.draw.somewhere(), mask=1 << rng.randrange(8))
     scene.judge(scene.run())
 
 
@@ -137,7 +125,7 @@ def flipped_at_the_second_read(bench, rng):
     """Right at the first look and wrong at the second, or at the third."""
     scene = Scene(bench)
     for _ in range(rng.randrange(1, 3)):
-        scene.fault(fault="flip", on="read", offset=scene.somewhere(), mask=1 << rng.randrange(8), nth=rng.choice([2, 2, 3]))
+        scene.fault(fault="flip", on="read", offset=scene.draw.somewhere(), mask=1 << rng.randrange(8), nth=rng.choice([2, 2, 3]))
     if rng.random() < 0.5:
         # A wrong bit on the medium beside it, which no lucky read may hide.
         scene.fault(fault="flip", on="write", offset=rng.randrange(scene.byte_count))
@@ -147,7 +135,7 @@ def flipped_at_the_second_read(bench, rng):
 def old_content(bench, rng):
     """A dead card that shows what it held, all of it or a part; at best yesterday's identical image."""
     scene = Scene(bench, old=rng.choice(["random", "the same image"]))
-    place = rng.choice([{}, {}, {"from": 0, "to": MIB}, scene.a_range()])
+    place = rng.choice([{}, {}, {"from": 0, "to": MIB}, scene.draw.a_range()])
     scene.fault(fault="old", **place)
     # Where nothing at all of the job arrived, there is nothing to pass.
     is_dead = not place or (place["from"] == 0 and place["to"] >= MIB)
@@ -157,7 +145,7 @@ def old_content(bench, rng):
 def zeros(bench, rng):
     """Reads give zeros."""
     scene = Scene(bench)
-    scene.fault(fault="zeros", **rng.choice([{}, scene.a_range(), scene.a_range()]))
+    scene.fault(fault="zeros", **rng.choice([{}, scene.draw.a_range(), scene.draw.a_range()]))
     scene.judge(scene.run())
 
 
@@ -173,7 +161,7 @@ def short_requests(bench, rng):
 def errors_at_random(bench, rng):
     scene = Scene(bench)
     on = rng.choice(["write", "read"])
-    scene.fault(fault="error", on=on, probability=rng.choice([0.02, 0.1, 0.5]), seed=rng.randrange(1 << 30), **scene.a_range())
+    scene.fault(fault="error", on=on, probability=rng.choice([0.02, 0.1, 0.5]), seed=rng.randrange(1 << 30), **scene.draw.a_range())
     scene.judge(scene.run(), may_pass=not scene.hits("error", "write"))
 
 
@@ -181,37 +169,19 @@ def errors_that_clear(bench, rng):
     """One error or a few, and all is well afterwards. An error of a write is final all the same."""
     scene = Scene(bench)
     on = rng.choice(["write", "read", "flush"])
-    place = {} if on == "flush" else scene.a_range()
+    place = {} if on == "flush" else scene.draw.a_range()
     scene.fault(fault="error", on=on, times=rng.randrange(1, 4), **place)
     report = scene.run()
     scene.judge(report, may_pass=not scene.hits("error", "write") and not scene.hits("error", "flush"))
-
-
-def a_fault(scene):
-    """Any fault that leaves the card its size and the writer its life."""
-    rng = scene.rng
-    nth = rng.choice([{}, {}, {"nth": rng.randrange(1, 4)}, {"times": rng.randrange(1, 4)}])
-    bit = {"offset": scene.somewhere(), "mask": 1 << rng.randrange(8)}
-    return rng.choice([
-        {"fault": "drop", **scene.a_range(), **nth},
-        {"fault": "drop", "probability": rng.choice([0.01, 0.3]), "seed": rng.randrange(1 << 30), **scene.a_range()},
-        {"fault": "drop", "after": rng.randrange(scene.byte_count + 2 * MIB)},
-        {"fault": "stuck", **bit, "value": rng.randrange(2)},
-        {"fault": "flip", "on": rng.choice(["read", "write"]), **bit, **nth},
-        {"fault": "zeros", **scene.a_range(), **nth},
-        {"fault": "old", **scene.a_range()},
-        {"fault": "delay", "seconds": 0.2, **nth} if nth else {"fault": "delay", "seconds": 0.001},
-        {"fault": "error", "on": "read", "times": 1, **scene.a_range()},
-    ])
 
 
 def several_at_once(bench, rng):
     """A few faults together, often behind a reader that remembers as much as the card leaves it to."""
     scene = Scene(bench)
     for _ in range(rng.randrange(2, 5)):
-        scene.fault(**a_fault(scene))
+        scene.fault(**scene.draw.a_fault())
     if rng.random() < 0.6:
-        scene.fault(fault="cache", bytes=rng.randrange(MIB, max(MIB + 1, min(24 * MIB, (scene.size - scene.byte_count) // 2))))
+        scene.fault(fault="cache", bytes=scene.draw.a_cache())
     scene.judge(scene.run())
 
 
@@ -223,10 +193,10 @@ def update(bench, rng):
     with open(scene.card.backing, "r+b") as file:
         file.write(scene.image.data)
         for _ in range(rng.randrange(3)):
-            file.seek(scene.somewhere())
+            file.seek(scene.draw.somewhere())
             file.write(rng.randbytes(rng.choice([1, 512, 70_000]))[:max(0, scene.size - file.tell())])
     for _ in range(rng.randrange(3)):
-        scene.fault(**a_fault(scene))
+        scene.fault(**scene.draw.a_fault())
     scene.judge(scene.run(may_update=True))
 
 

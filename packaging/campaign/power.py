@@ -10,7 +10,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -22,6 +21,7 @@ from guest_station import (  # noqa: E402 (the path must be set first)
 import machine as machines  # noqa: E402
 
 from campaign import judge  # noqa: E402
+from campaign.faults import Draw  # noqa: E402
 from campaign.judge import MIB, Medium  # noqa: E402
 
 PRACTICE_DEVICE = ROOT / "packaging" / "practice" / "practice_device.py"
@@ -36,7 +36,7 @@ STRANGER = 5
 VERDICT, AFTER_BOOT = 150, 240
 
 
-class House:
+class Guest:
     """The machine, its station, and what the cards are to hold."""
 
     def __init__(self, scratch, programs):
@@ -49,7 +49,7 @@ class House:
         share.mkdir()
         self.images = make_images(share)
         # Not in the campaign's own directory, which goes with it: a cut's moment is no draw, and comes never again.
-        artifacts = os.environ.get("FLASHING_STATION_ARTIFACTS") or tempfile.mkdtemp(prefix="flashing-station-artifacts-", dir="/var/tmp")
+        artifacts = os.environ.get("FLASHING_STATION_ARTIFACTS", f"/var/tmp/flashing-station-artifacts-{os.getpid()}")
         self.machine = machines.Machine(name="campaign", root_on_usb=True, shares={"/mnt/share": share}, artifacts=artifacts)
         try:
             self.machine.boot()
@@ -107,10 +107,10 @@ def flaw_of(path, digest, byte_count):
 
 
 @contextlib.contextmanager
-def bystander(house, rng, outcome):
+def bystander(guest, rng, outcome):
     """A disk at another port: not a byte of it changes."""
-    path = house.new_card(rng, 1)
-    house.machine.usb_insert(STRANGER, path)
+    path = guest.new_card(rng, 1)
+    guest.machine.usb_insert(STRANGER, path)
     watched = judge.Bystander("a disk at another port", path)
     yield
     if not watched.is_unharmed():
@@ -118,15 +118,15 @@ def bystander(house, rng, outcome):
     path.unlink()
 
 
-def power_cut(house, rng, outcome):
+def power_cut(guest, rng, outcome):
     """The power goes while up to three cards are anywhere in their jobs, and comes back."""
-    machine, station = house.machine, house.station
-    before, _ = house.records()
-    house.settle_after_boot(600)
+    machine, station = guest.machine, guest.station
+    before, _ = guest.records()
+    guest.settle_after_boot(600)
     # Three cards that failed in a row, the lying ones, disarm a slot.
     station.ctl("arm", *PORTS)
-    with bystander(house, rng, outcome):
-        cards = {slot: house.new_card(rng, 12) for slot in rng.sample(sorted(PORTS), rng.randrange(1, 4))}
+    with bystander(guest, rng, outcome):
+        cards = {slot: guest.new_card(rng, 12) for slot in rng.sample(sorted(PORTS), rng.randrange(1, 4))}
         outcome.jobs += len(cards)
         readers = {}
         for slot, path in cards.items():
@@ -135,7 +135,7 @@ def power_cut(house, rng, outcome):
         # Sometimes again, while what was interrupted is being done once more.
         for _ in range(rng.choice([1, 1, 1, 2])):
             station.watch(lambda slots: any(slots[name].get("job") for name in cards), 90, "a job")
-            look_until(time.monotonic() + rng.uniform(0, 7), house, cards, shown)
+            look_until(time.monotonic() + rng.uniform(0, 7), guest, cards, shown)
             machine.power_cut()
             outcome.power_cuts += 1
             outcome.note(", ".join(f"{slot}: {state} {phase}".strip() for slot, state, phase in shown.values()) or "just begun")
@@ -153,7 +153,7 @@ def power_cut(house, rng, outcome):
             station.watch(lambda slots: all(slots[name]["state"] in SETTLED for name in cards), AFTER_BOOT, "the cards' end after boot")
         except machines.Timeout as error:
             outcome.surprise("hang", str(error))
-        records, sound = house.records()
+        records, sound = guest.records()
         if sound != "ok":
             outcome.surprise("other", f"the records are damaged: {sound}")
         judge_records(outcome, before, records, shown, marked)
@@ -161,20 +161,20 @@ def power_cut(house, rng, outcome):
             if judge.digest(cards[slot]) != digest:
                 outcome.surprise("wrong_disk", f"the card in {slot} was in at boot, was not begun, and was written to")
         new = {job: row for job, row in records.items() if job not in before}
-        judge_cards(house, outcome, cards, set(marked.values()), new)
-        house.settle_after_boot(0)
+        judge_cards(guest, outcome, cards, set(marked.values()), new)
+        guest.settle_after_boot(0)
         machine.run("systemctl reload stationd.service")
-        house.pull_all()
-        if left := house.writers():
+        guest.pull_all()
+        if left := guest.writers():
             outcome.surprise("leak", f"writers without a card: {left}")
         for path in cards.values():
             path.unlink()
 
 
-def look_until(moment, house, cards, shown):
+def look_until(moment, guest, cards, shown):
     """Notes what the station says of its jobs until then: {job: (slot, state, phase)}."""
     while time.monotonic() < moment:
-        for slot in house.station.json("status")["slots"]:
+        for slot in guest.station.json("status")["slots"]:
             if slot["name"] in cards and (job := slot.get("job")):
                 shown[job["id"]] = slot["name"], slot["state"], job.get("progress", {}).get("phase", "guarding")
 
@@ -203,12 +203,12 @@ def judge_records(outcome, before, records, shown, marked):
             outcome.surprise("lost_record", f"job {job} in {slot} has no end")
 
 
-def judge_cards(house, outcome, cards, marked, records):
+def judge_cards(guest, outcome, cards, marked, records):
     """What is on record as passed holds its image; what was begun and not finished, in these slots, was done again."""
     for slot, path in cards.items():
         words = [word for where, word in records.values() if where == slot]
         if words and words[-1] == "passed":
-            flaw = flaw_of(path, *house.image(slot))
+            flaw = flaw_of(path, *guest.image(slot))
             if flaw:
                 outcome.surprise("false_pass", f"{slot} is on record as passed: {flaw}")
             else:
@@ -219,61 +219,38 @@ def judge_cards(house, outcome, cards, marked, records):
                 outcome.surprise("other", f"the card in {slot} is sound, was begun, and was not done again: {words}")
 
 
-def faults_of(rng, size, byte_count):
-    """What is wrong with a card, and the medium as it then is: (faults, capacity, beyond, stuck bits)."""
-    def block():
-        return rng.choice([rng.randrange(0, byte_count), rng.randrange(0, size)]) // 4096 * 4096
-
-    bit = {"offset": rng.randrange(0, byte_count), "mask": 1 << rng.randrange(8)}
-    kind = rng.choice(["drop", "drop", "wrap", "wrap", "limbo", "stuck", "flip", "flip", "zeros", "old"])
-    if kind in ("wrap", "limbo"):
-        capacity = rng.randrange(MIB, size - 8192) // 512 * 512
-        # A cache that holds all of a small card answers for it, and nothing can be done about it: see SAFETY.md.
-        cache = {"cache": rng.randrange(MIB, (size - byte_count) // 2)} if rng.random() < 0.6 else {}
-        return [{"fault": kind, "capacity": capacity, **cache}], capacity, kind, []
-    if kind == "stuck":
-        bit["value"] = rng.randrange(2)
-        return [{"fault": "stuck", **bit}], None, None, [(bit["offset"], bit["mask"], bit["value"])]
-    if kind == "flip":
-        nth = rng.choice([{}, {"nth": rng.randrange(1, 4)}])
-        return [{"fault": "flip", "on": rng.choice(["read", "write"]), **bit, **nth}], None, None, []
-    if kind == "drop":
-        which = rng.choice([{}, {"probability": rng.choice([0.001, 0.05, 0.5]), "seed": rng.randrange(1 << 30)},
-                            {"after": rng.randrange(byte_count)}])
-        return [{"fault": "drop", **which}], None, None, []
-    start = block()
-    return [{"fault": kind, "from": start, "to": min(size, start + rng.choice([4096, MIB, size]))}], None, None, []
-
-
-def lying_card(house, rng, outcome):
+def lying_card(guest, rng, outcome):
     """A card that loses, changes or repeats what it is given, behind the kernel's own USB drivers."""
     slot = rng.choice(sorted(PORTS))
-    digest, byte_count = house.image(slot)
+    digest, byte_count = guest.image(slot)
     size = rng.choice([16, 32, 48, 96]) * MIB
-    faults, capacity, beyond, stuck = faults_of(rng, size, byte_count)
+    draw = Draw(rng, size, byte_count)
+    fault = draw.a_fault() if rng.random() < 0.7 else draw.a_false_capacity()
+    faults = [fault] + ([{"fault": "cache", "bytes": draw.a_cache()}] if rng.random() < 0.5 else [])
     outcome.note(json.dumps(faults))
-    backing, address = house.directory / "lying.backing", house.directory / "lying.socket"
-    house.station.ctl("arm", slot)
+    backing, address = guest.directory / "lying.backing", guest.directory / "lying.socket"
+    guest.station.ctl("arm", slot)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(bystander(house, rng, outcome))
+        stack.enter_context(bystander(guest, rng, outcome))
         for path in (backing, address):
             stack.callback(path.unlink, missing_ok=True)
         backing.write_bytes(rng.randbytes(size) if rng.random() < 0.7 else bytes(size))
         server = subprocess.Popen(
-            ["nbdkit", "--foreground", "--unix", str(address), "python", str(PRACTICE_DEVICE), f"backing={backing}",
+            ["nbdkit", "--exit-with-parent", "--foreground", "--unix", str(address), "python", str(PRACTICE_DEVICE), f"backing={backing}",
              f"size={size}", *(f"fault={json.dumps(fault)}" for fault in faults)], stderr=subprocess.DEVNULL)
         stack.callback(server.wait)
         stack.callback(server.kill)
         machines.wait_until(address.exists, 20, "nbdkit's socket")
         outcome.jobs += 1
-        house.machine.usb_insert_nbd(PORTS[slot], address)
+        guest.machine.usb_insert_nbd(PORTS[slot], address)
         try:
-            report = house.station.wait_verdict(slot, VERDICT)
+            report = guest.station.wait_verdict(slot, VERDICT)
         except machines.Timeout as error:
             outcome.surprise("hang", str(error))
         else:
-            medium = Medium(backing, size, capacity, beyond)
-            medium.stuck += stuck
+            medium = Medium(backing, size, fault.get("capacity"), fault["fault"])
+            if fault["fault"] == "stuck":
+                medium.stuck.append((fault["offset"], fault["mask"], fault["value"]))
             outcome.note(verdict(report))
             flaw = judge.flaw_of(medium, digest, byte_count)
             if verdict(report) != "passed":
@@ -282,7 +259,7 @@ def lying_card(house, rng, outcome):
                 outcome.surprise("false_pass", flaw)
             else:
                 outcome.passed += 1
-        house.pull_all()
+        guest.pull_all()
 
 
 SCENARIOS = {

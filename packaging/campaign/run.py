@@ -48,7 +48,7 @@ def run_one(tools, known, name, seed):
     rng = random.Random(f"{name} {seed}")
     try:
         if name in power.SCENARIOS:
-            run_in_house(tools, name, rng, outcome)
+            run_in_guest(tools, name, rng, outcome)
         else:
             with Bench(tools, rng, outcome) as bench:
                 known[name](bench, rng)
@@ -59,29 +59,29 @@ def run_one(tools, known, name, seed):
     return outcome
 
 
-def run_in_house(tools, name, rng, outcome):
+def run_in_guest(tools, name, rng, outcome):
     """The same in the process's machine, which is made for the first run, and anew after one that surprised."""
-    if tools.house is None:
-        tools.house = power.House(tempfile.mkdtemp(dir=tools.scratch), tools.programs)
+    if tools.guest is None:
+        tools.guest = power.Guest(tempfile.mkdtemp(dir=tools.scratch), tools.programs)
     is_well = False
     try:
-        power.SCENARIOS[name](tools.house, rng, outcome)
+        power.SCENARIOS[name](tools.guest, rng, outcome)
         is_well = not outcome.surprises
     finally:
         if not is_well:
             try:
-                logs = tools.house.machine.keep_logs(f"{outcome.seed}")
+                logs = tools.guest.machine.keep_logs(f"{outcome.seed}")
                 for surprise in outcome.surprises:
                     surprise[1] += f"; logs in {logs}"
                 outcome.note(f"logs in {logs}")
             finally:
-                close_house(tools)
+                close_guest(tools)
 
 
-def close_house(tools):
-    if tools.house is not None:
-        tools.house.close()
-        tools.house = None
+def close_guest(tools):
+    if tools.guest is not None:
+        tools.guest.close()
+        tools.guest = None
 
 
 # -- workers ------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def work(programs, scratch):
         name, seed = json.loads(line)
         out.write(json.dumps(dataclasses.asdict(run_one(tools, known, name, seed))) + "\n")
         out.flush()
-    close_house(tools)
+    close_guest(tools)
 
 
 class Worker(threading.Thread):
@@ -303,7 +303,7 @@ def replay(word, programs, directory):
     try:
         outcome = run_one(tools, known, name, int(seed))
     finally:
-        close_house(tools)
+        close_guest(tools)
     print(json.dumps(dataclasses.asdict(outcome), indent=2))
     for kind, text in outcome.surprises:
         print(f"SURPRISE, {kind}: {text}", file=sys.stderr)

@@ -133,6 +133,9 @@ class Loop:
             os.close(backing)
         self.device = f"/dev/loop{self.number}"
         self.queue_before = {}
+        # The kernel keeps the switch of the card that had this number before, and who set it may have been killed.
+        if not read_only:
+            self.set_read_only(False)
 
     @staticmethod
     def attach(backing, path, sector_size, flags):

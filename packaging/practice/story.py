@@ -61,6 +61,10 @@ def follow(station, slot):
             job = status.get("job", {})
             if job.get("report"):
                 return status
+            if status["state"] == "refused":
+                # By the station itself: there is no job that could tell more.
+                shown(station, "explain", slot)
+                raise SystemExit(f"the practice card was refused: {status.get('reason')}")
             progress = job.get("progress")
             if not progress:
                 continue

@@ -433,6 +433,19 @@ def test_cleanup_leaves_living_cards_alone(card):
     assert card.directory not in cleanup() and os.path.exists(card.directory)
 
 
+def test_a_card_is_not_protected_because_the_one_before_was_left_so():
+    with LoopCard(MIB) as card:
+        card.set_read_only()
+        number = card.loop.number
+    for _ in range(3):
+        with LoopCard(MIB) as card:
+            with open(f"/sys/block/loop{card.loop.number}/ro", encoding="ascii") as file:
+                assert file.read().strip() == "0"
+            if card.loop.number == number:
+                return
+    raise AssertionError(f"loop{number} was not met again")
+
+
 def test_loop_card_is_quick_and_plain():
     start = time.monotonic()
     with LoopCard("16M", sector_size=4096) as card:
