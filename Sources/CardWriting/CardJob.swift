@@ -220,10 +220,9 @@ package struct CardJob: Sendable {
                 offset += count
             }
         }
-        let block = AlignedBuffer(byteCount: CapacityProbe.blockByteCount)
-        for offset in probe.offsets {
-            probe.fill(block.bytes, offset: offset)
-            try access.write(block.bytes, at: offset)
+        try forEachRequest(count: probe.offsets.count, byteCount: CapacityProbe.blockByteCount) { worker, index in
+            probe.fill(worker.request.bytes, offset: probe.offsets[index])
+            try access.write(worker.request.bytes, at: probe.offsets[index])
         }
         try access.synchronise()
         if checks.contains(.capacityBefore) { try verify(probe, at: probe.offsets) }
@@ -266,12 +265,11 @@ package struct CardJob: Sendable {
     }
 
     func verify(_ probe: CapacityProbe, at offsets: [UInt64]) throws {
-        let read = AlignedBuffer(byteCount: CapacityProbe.blockByteCount)
-        let expected = AlignedBuffer(byteCount: CapacityProbe.blockByteCount)
-        for offset in offsets {
-            try access.read(into: read.bytes, at: offset)
-            probe.fill(expected.bytes, offset: offset)
-            guard Difference(read.bytes, expected.bytes) == nil else {
+        try forEachRequest(count: offsets.count, byteCount: CapacityProbe.blockByteCount) { worker, index in
+            let (offset, expected) = (offsets[index], worker.piece.prefix(CapacityProbe.blockByteCount))
+            try access.read(into: worker.request.bytes, at: offset)
+            probe.fill(expected, offset: offset)
+            guard Difference(worker.request.bytes, expected) == nil else {
                 throw JobEnd.failed(
                     .capacityFalse,
                     detail: "what was written at \(offset) did not stay there; the card claims \(cardByteCount) bytes",

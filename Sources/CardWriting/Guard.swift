@@ -126,6 +126,7 @@ package struct Guard: Sendable {
         try check(.sectorSize, .sectorSizeUnsupported, "\(record.name) has sectors of \(sector) bytes") {
             [512, 1024, 2048, 4096].contains(sector)
         }
+        SignatureProbe.prepare(holding.descriptor, cardByteCount: identity.byteCount)
         try checkUses(record.name)
         let signatures = try checkLabels(holding)
         let (marker, fingerprint) = try checkCondition(request.condition, holding)

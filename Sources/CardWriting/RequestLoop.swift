@@ -21,15 +21,12 @@ extension CardJob {
         _ body: @escaping @Sendable (RequestWorker, _ offset: UInt64, _ count: Int, _ index: Int) throws -> Void,
         thenInOrder inOrder: (@Sendable (RequestWorker, _ offset: UInt64, _ count: Int) -> Void)? = nil
     ) throws {
-        let size = UInt64(settings.requestByteCount)
-        let turnstile = Turnstile()
         try forEachRequest(count: requestCount(of: range), byteCount: settings.requestByteCount) { worker, index in
-            let offset = range.lowerBound + UInt64(index) * size
-            let count = Int(min(size, range.upperBound - offset))
-            try body(worker, offset, count, index)
-            if let inOrder { _ = turnstile.pass(index) { inOrder(worker, offset, count) } }
-        } afterFailure: {
-            turnstile.breakDown()
+            let place = request(index, of: range)
+            try body(worker, place.lowerBound, place.count, index)
+        } thenInOrder: { worker, index in
+            let place = request(index, of: range)
+            inOrder?(worker, place.lowerBound, place.count)
         }
     }
 
@@ -37,12 +34,13 @@ extension CardJob {
     /// - Parameters:
     ///   - byteCount: of the largest.
     ///   - body: gets the request's number, counted from 0.
-    ///   - afterFailure: is called when no further request is begun.
+    ///   - inOrder: is called after it, for one request at a time and in their order.
     func forEachRequest(
         count: Int, byteCount: Int, _ body: @escaping @Sendable (RequestWorker, _ index: Int) throws -> Void,
-        afterFailure: @escaping @Sendable () -> Void = {}
+        thenInOrder inOrder: (@Sendable (RequestWorker, _ index: Int) -> Void)? = nil
     ) throws {
         guard count > 0 else { return }
+        let turnstile = Turnstile()
         let shared = RequestQueue(requestCount: count, window: settings.requestWindow)
         let threadCount = min(settings.requestsInFlight, count)
         // Side by side so that none lies across two huge pages, whatever the size that the reader likes.
@@ -57,10 +55,11 @@ extension CardJob {
             while let index = shared.next() {
                 do {
                     try body(worker, index)
+                    if let inOrder { _ = turnstile.pass(index) { inOrder(worker, index) } }
                     shared.finish(index)
                 } catch {
                     shared.finish(index, error)
-                    afterFailure()
+                    turnstile.breakDown()
                 }
             }
         }
@@ -70,6 +69,12 @@ extension CardJob {
     /// How many requests a range is cut into.
     func requestCount(of range: Range<UInt64>) -> Int {
         (range.count + settings.requestByteCount - 1) / settings.requestByteCount
+    }
+
+    /// Where one of them is, by its number.
+    func request(_ index: Int, of range: Range<UInt64>) -> Range<UInt64> {
+        let start = range.lowerBound + UInt64(index) * UInt64(settings.requestByteCount)
+        return start..<min(start + UInt64(settings.requestByteCount), range.upperBound)
     }
 }
 

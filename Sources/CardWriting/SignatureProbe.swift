@@ -14,6 +14,17 @@ package struct SignatureProbe: Equatable, Sendable {
         self.partitions = partitions
     }
 
+    /// The part of either end of a card where nearly all signatures are, in bytes.
+    private static let endByteCount: UInt64 = 528 << 10
+
+    /// Begins to read what a probe will look at, so that it comes while something else is done. libblkid asks for single blocks,
+    /// one after the other, and a card takes its time for each; to be ahead of that the kernel would have read as much anyway.
+    static func prepare(_ descriptor: Descriptor, cardByteCount: UInt64) {
+        let count = min(endByteCount, cardByteCount)
+        descriptor.willRead(0..<count)
+        descriptor.willRead(cardByteCount - count..<cardByteCount)
+    }
+
     /// Reads the card. Blocks.
     /// - Throws: `probe_failed` when a part of the card cannot be looked at: what was not seen is not taken for harmless.
     package init(reading descriptor: Descriptor) throws(StationError) {

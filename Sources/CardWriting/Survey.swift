@@ -40,8 +40,8 @@ struct Survey: Sendable {
 /// Update: the card is read before anything is written to it.
 extension CardJob {
     /// So many places of the image are looked at to see whether reading all of it is worth while.
-    private static let sampleCount: UInt64 = 48
-    private static let sampleByteCount = 16 << 10
+    private static let sampleCount: UInt64 = 24
+    private static let sampleByteCount = 4 << 10
 
     /// Reads what is there, where the job is an update. Blocks; nothing is written.
     /// - Parameters:
@@ -125,43 +125,47 @@ extension CardJob {
         return samples.withLock { $0 }
     }
 
-    /// Reads everything that the job is about.
+    /// Reads everything that the job is about, in one pass: the image's first MiB, the rest of it, and what must be zero.
     private func compare(_ nothing: Survey, head: AlignedBuffer, body: Range<UInt64>) throws -> Survey {
         var survey = nothing
         let plan = nothing.toZero
+        let bodyEnd = 1 + requestCount(of: body)
+        // The number of each range's first request, and one behind the last.
+        let starts = plan.reduce(into: [bodyEnd]) { $0.append($0[$0.count - 1] + requestCount(of: $1)) }
         let byteCount = plan.reduce(UInt64(Self.headByteCount) + UInt64(body.count)) { $0 + UInt64($1.count) }
         control.plan(furtherBytes: byteCount)
         control.enter(.comparing, bytes: byteCount)
         let isChecked = checks.contains(.surveyComparison)
+        @Sendable func place(_ index: Int) -> Range<UInt64> {
+            guard index > 0 else { return 0..<UInt64(Self.headByteCount) }
+            guard let range = starts.lastIndex(where: { $0 <= index }) else { return request(index - 1, of: body) }
+            return request(index - starts[range], of: plan[range])
+        }
 
-        let there = AlignedBuffer(byteCount: Self.headByteCount)
-        try access.read(into: there.bytes, at: 0)
-        survey.isHeadSame = !isChecked || Difference(there.bytes, head.bytes) == nil
+        let findings = Mutex((isHeadSame: false, body: survey.body, toZero: [Range<UInt64>]()))
         let hash = OrderedHash()
-        hash.update(there.prefix(contentByteCount(at: 0, Self.headByteCount)))
-
-        let findings = Mutex(survey.body)
-        try forEachRequest(in: body) { worker, offset, count, index in
-            let read = worker.request.prefix(count)
-            try access.read(into: read, at: offset)
-            let isSame = try difference(read, at: offset, worker.piece) == nil
-            findings.withLock { $0[index] = isSame || !isChecked ? .same : .differs }
-        } thenInOrder: { worker, offset, count in
-            hash.update(worker.request.prefix(contentByteCount(at: offset, count)))
-        }
-        survey.body = findings.withLock { $0 }
-        survey.readBackSHA256 = hash.finish()
-
-        let toZero = Mutex<[Range<UInt64>]>([])
-        for range in plan {
-            try forEachRequest(in: range) { worker, offset, count, _ in
-                let read = worker.request.prefix(count)
-                try access.read(into: read, at: offset)
-                guard isChecked, !read.isZero else { return }
-                toZero.withLock { $0.append(offset..<offset + UInt64(count)) }
+        let largest = max(Self.headByteCount, settings.requestByteCount)
+        try forEachRequest(count: starts[plan.count], byteCount: largest) { worker, index in
+            let place = place(index)
+            let read = worker.request.prefix(place.count)
+            try access.read(into: read, at: place.lowerBound)
+            if index == 0 {
+                let isSame = !isChecked || Difference(read, head.bytes) == nil
+                findings.withLock { $0.isHeadSame = isSame }
+            } else if index < bodyEnd {
+                let isSame = try difference(read, at: place.lowerBound, worker.piece) == nil
+                findings.withLock { $0.body[index - 1] = isSame || !isChecked ? .same : .differs }
+            } else if isChecked, !read.isZero {
+                findings.withLock { $0.toZero.append(place) }
             }
+        } thenInOrder: { worker, index in
+            guard index < bodyEnd else { return }
+            let place = place(index)
+            hash.update(worker.request.prefix(contentByteCount(at: place.lowerBound, place.count)))
         }
-        survey.toZero = toZero.withLock { $0.sorted { $0.lowerBound < $1.lowerBound } }
+        (survey.isHeadSame, survey.body, survey.toZero) = findings.withLock { ($0.isHeadSame, $0.body, $0.toZero) }
+        survey.toZero.sort { $0.lowerBound < $1.lowerBound }
+        survey.readBackSHA256 = hash.finish()
         return survey
     }
 }

@@ -117,10 +117,11 @@ extension String {
         return row[target.count]
     }
 
-    /// Whether the text matches a pattern in which `*` stands for any run of characters and `?` for one.
+    /// Whether the text matches a pattern in which `*` stands for any run of Unicode's scalars and `?` for one. By scalars, for there
+    /// are some that make one character of themselves and a `*` behind them.
     package func matches(glob pattern: String) -> Bool {
-        let text = Array(self)
-        let glob = Array(pattern)
+        let text = Array(unicodeScalars)
+        let glob = Array(pattern.unicodeScalars)
         var textIndex = 0
         var globIndex = 0
         var retry: (text: Int, glob: Int)?

@@ -94,6 +94,11 @@ package final class Descriptor: Sendable {
     package func synchroniseFileSystem() throws(SystemError) {
         _ = try retrying("syncfs", "descriptor \(number)") { station_sync_file_system(number) }
     }
+
+    /// Has the kernel read a range into its cache, in the background and where it can. Corresponds to `POSIX_FADV_WILLNEED`.
+    package func willRead(_ range: Range<UInt64>) {
+        _ = posix_fadvise(number, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_WILLNEED)
+    }
 }
 
 /// What the kernel says of a file.
