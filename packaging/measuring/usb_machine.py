@@ -1,0 +1,93 @@
+"""A USB disk that QEMU holds to a rate, behind the kernel's own drivers, in a machine with the station installed."""
+
+import contextlib
+import os
+import pathlib
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "Tests" / "ApplianceTests"))
+
+from guest_station import SLOTS, Station, bootable_bytes, install_station, make_images, verdict  # noqa: E402
+import machine as machines  # noqa: E402
+
+MIB = 1 << 20
+#: An emulated processor must be quick beside it.
+RATE = 4_000_000
+IMAGE_MIB = 48
+#: Not so much more than the image that what is read for a reader's cache counts.
+CARD_MIB = IMAGE_MIB + 8
+SLOT, PORT = "slot1", 1
+IMAGE = "/root/benchmark.img"
+
+
+def missing(programs):
+    if not os.environ.get("STATION_PACKAGE") and not list(ROOT.glob(".build/flashing-station_*.deb")):
+        return "there is no Debian package: packaging/build-deb"
+    if not os.access(os.path.join(programs, "station-writer-unguarded"), os.X_OK):
+        return "there are no programs: packaging/build"
+    return None
+
+
+class UsbBench:
+    """The machine, the station, and an image that the slot is assigned."""
+
+    def __init__(self, programs, directory):
+        os.environ["STATION_PROGRAMS"] = programs
+        self.directory = pathlib.Path(tempfile.mkdtemp(dir=directory))
+        share = self.directory / "share"
+        share.mkdir()
+        make_images(share)
+        self.image = share / "benchmark.img"
+        self.image.write_bytes(bootable_bytes(IMAGE_MIB, "benchmark"))
+        self.machine = machines.Machine(name="benchmark", shares={"/mnt/share": share}, memory_mib=1024)
+        try:
+            self.machine.boot()
+            install_station(self.machine, share)
+            self.station = Station(self.machine)
+            self.station.make_ready()
+            # dd reads the image from the machine's memory, as the station does: the shared directory is slow.
+            self.machine.run(f"cp /mnt/share/benchmark.img {IMAGE} && mount -t tmpfs -o size=96M none /mnt && cp {IMAGE} /mnt/image")
+            self.station.import_image(IMAGE, "benchmark")
+            self.station.ctl("assign", SLOT, "--image", "benchmark")
+        except BaseException:
+            self.machine.close(True)
+            raise
+
+    def close(self):
+        self.machine.close()
+
+    @contextlib.contextmanager
+    def _card(self, port):
+        path = self.directory / "card.img"
+        path.write_bytes(b"\xa5" * (CARD_MIB * MIB))
+        reader = self.machine.usb_insert(port, path, throttle_bps=RATE)
+        try:
+            yield reader
+        finally:
+            self.machine.pull_all()
+            path.unlink()
+
+    def seconds_of(self, command):
+        """Of a command in the machine, by its own clock."""
+        took = self.machine.run(["bash", "-euo", "pipefail", "-c", f"began=$EPOCHREALTIME; {command} >&2; echo $began $EPOCHREALTIME"], timeout=300)
+        began, ended = took.stdout.split()[-2:]
+        return float(ended) - float(began)
+
+    def peer(self):
+        """(seconds of writing, seconds of reading and hashing) with dd and openssl: the device's limit as well."""
+        # A port that is no slot: the station has no part in it.
+        with self._card(5) as reader:
+            disk = f"/dev/{reader.wait_disk()}"
+            write = self.seconds_of(f"dd if=/mnt/image of={disk} bs=4M oflag=direct conv=fsync status=none")
+            read = self.seconds_of(f"dd if={disk} bs=4M iflag=direct,count_bytes count={IMAGE_MIB * MIB} status=none | openssl dgst -sha256")
+        return write, read
+
+    def ours(self):
+        """The report of a job."""
+        with self._card(PORT):
+            report = self.station.wait_verdict(SLOT, 300)
+        if verdict(report) != "passed":
+            raise SystemExit(f"benchmark: a good card did not pass in the machine: {report}")
+        return report
