@@ -20,20 +20,24 @@ package struct LibraryServer: Sendable {
     let builds: BuildDirectory?
     let keyDirectories: [String]
     let connection: LocalSocket
+    private let announce: @Sendable (LibraryRequest) -> Void
 
     /// - Parameters:
     ///   - builders: where Image Builders are, and `builds` what they built; nil for a library that has none.
     ///   - keyDirectories: where the keys are that signatures are verified with.
     ///   - connection: of whole messages.
+    ///   - announce: is told of the request before it is performed.
     package init(
         vault: ImageVault, builders: BuilderDirectory? = nil, builds: BuildDirectory? = nil,
-        keyDirectories: [String] = TrustedKeys.directories, connection: LocalSocket
+        keyDirectories: [String] = TrustedKeys.directories, connection: LocalSocket,
+        announce: @escaping @Sendable (LibraryRequest) -> Void = { _ in }
     ) {
         self.vault = vault
         self.builders = builders
         self.builds = builds
         self.keyDirectories = keyDirectories
         self.connection = connection
+        self.announce = announce
     }
 
     /// Waits for the request, does it, and answers. Blocks.
@@ -59,6 +63,7 @@ package struct LibraryServer: Sendable {
         guard !message.isTruncated,
             let request = try? JSONDecoder().decode(LibraryRequest.self, from: Data(message.bytes))
         else { throw Self.invalid("it is not of the protocol's form, or too long") }
+        announce(request)
         switch request {
         case .importImage(let conditions, let companions):
             let files = message.descriptors

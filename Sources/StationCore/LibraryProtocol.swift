@@ -75,6 +75,24 @@ package enum LibraryRequest: Equatable, Codable, Sendable {
 
     /// The largest message, in bytes.
     package static let messageLimit = 64 * 1024
+
+    /// What is done for it, in one line of printable characters.
+    package var title: String {
+        switch self {
+        case .importImage(let conditions, _):
+            "importing an image" + (conditions.fileName.map { " from \($0.printable(limit: 80))" } ?? "")
+        case .verifyImage(let sha256, _): "verifying image \(sha256.short)"
+        case .removeImage(let sha256): "removing image \(sha256.short)"
+        case .importOverlay(let sha256): "taking in a profile's files, \(sha256.short)"
+        case .ensureBuilder(let request): "getting the Image Builder for \(request.triple) ready"
+        case .removeBuilder(let sha256): "removing Image Builder \(sha256.short)"
+        case .build(let request):
+            "build \(request.id.short): \(request.profile.profileID.printable(limit: 80)) for \(request.triple)"
+        case .verifyBuild(let id, _): "verifying build \(id.short)"
+        case .removeBuild(let id): "removing build \(id.short)"
+        case .listHoldings: "looking through the library"
+        }
+    }
 }
 
 /// What station-library says.

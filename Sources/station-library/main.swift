@@ -76,7 +76,9 @@ func serve(_ arguments: Arguments) throws(StationError) -> Int32 {
             vault: try ImageVault(directory: arguments.vault),
             builders: hasBuilders ? try BuilderDirectory(arguments.builders) : nil,
             builds: hasBuilders ? try BuildDirectory(arguments.builds) : nil,
-            keyDirectories: arguments.keyDirectories, connection: connection)
+            keyDirectories: arguments.keyDirectories, connection: connection,
+            // systemd names the unit after the connection; this says what it is for.
+            announce: { ServiceStatus.tell($0.title) })
     } catch {
         LibraryServer.refuse(connection, error)
         throw error

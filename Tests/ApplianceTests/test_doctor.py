@@ -21,6 +21,9 @@ FAULTS = {
     "slot_file_unread": "chmod 0666 /etc/flashing-station/slots.d/slot2.slot; systemctl reload stationd.service; "
                         "chmod 0644 /etc/flashing-station/slots.d/slot2.slot",
     "config_untrusted": f"printf '[Station]\\nStuckAfterSec=20\\n' > {DROP_IN} && chmod 0666 {DROP_IN}",
+    "config_value": f"printf '[Station]\\nStuckAfterSec=one\\n' > {DROP_IN}",
+    "config_key_unknown": f"printf '[Station]\\nStuckAfter=20\\n' > {DROP_IN}",
+    "slot_file_invalid": "sed -i.kept '/^Place=/d' /etc/flashing-station/slots.d/slot2.slot; systemctl reload stationd.service",
     "namespaces_locked": "sysctl -w user.max_user_namespaces=0",
     "journal_volatile": "mv /var/log/journal /var/log/journal.kept",
     "user_missing": "groupdel station-operator",
@@ -29,10 +32,18 @@ FAULTS = {
     "unit_failed": "systemctl stop station-library.socket; cd /run/flashing-station; rm -f library; mkdir library; touch library/x; "
                    "systemctl start station-library.socket; rm -r library",
 }
+#: Where a hand has to change a file first: what it does, and the command that the finding names then.
+BY_HAND = {
+    "config_value": f"printf '[Station]\\nStuckAfterSec=8\\n' > {DROP_IN}",
+    "config_key_unknown": f"printf '[Station]\\nStuckAfterSec=8\\n' > {DROP_IN}",
+    "slot_file_invalid": "mv /etc/flashing-station/slots.d/slot2.slot.kept /etc/flashing-station/slots.d/slot2.slot",
+    "storage_limit_high": f"printf '[Station]\\nStorageLimit=500M\\n' > {DROP_IN}",
+}
 #: What has to be undone after the mending, so that the next test finds what it knows.
 AFTERWARDS = {
     "directory_wrong too": "rm -rf /var/lib/flashing-station/elsewhere; systemctl restart stationd.service",
-    "config_untrusted": f"rm -f {DROP_IN}; systemctl reload stationd.service",
+    **dict.fromkeys(["config_untrusted", "config_value", "config_key_unknown"], f"rm -f {DROP_IN}; systemctl reload stationd.service"),
+    "slot_file_invalid": "rm -f /etc/flashing-station/slots.d/slot2.slot.kept",
     "unit_disabled": "systemctl enable stationd.service",
     "journal_volatile": "rm -rf /var/log/journal && mv /var/log/journal.kept /var/log/journal && "
                         "systemctl restart systemd-journald.service",
@@ -53,8 +64,10 @@ def test_a_sound_station_has_nothing_but_what_this_machine_lacks(station, machin
 
 
 def mend(machine, finding):
-    """Exactly as it stands there; root needs no sudo, and this machine has none."""
-    machine.run(f"sudo() {{ \"$@\"; }}; {finding['mend']}", timeout=90)
+    """Exactly as it stands there, behind what a hand has to do; root needs no sudo, and this machine has none."""
+    by_hand, _, command = finding["mend"].rpartition(", then: ")
+    assert bool(by_hand) == (finding["code"] in BY_HAND), finding
+    machine.run(f"{BY_HAND.get(finding['code'], 'true')}; sudo() {{ \"$@\"; }}; {command}", timeout=90)
 
 
 #: One of each kind: a file, a rule, a unit. The others are nightly.
@@ -72,6 +85,50 @@ def test_a_finding_is_made_and_mended_by_the_command_it_names(station, machine, 
         assert set(findings(machine)) <= ALWAYS
     finally:
         machine.run(AFTERWARDS.get(name, "true"))
+
+
+@pytest.mark.nightly
+def test_a_limit_that_the_disk_is_too_small_for_is_found_and_lowered(station, machine):
+    try:
+        mend(machine, findings(machine)["storage_limit_high"])
+        assert set(findings(machine)) <= ALWAYS - {"storage_limit_high"}
+    finally:
+        machine.run(f"rm -f {DROP_IN}; systemctl reload stationd.service")
+    assert "storage_limit_high" in findings(machine)
+
+
+@pytest.mark.nightly
+def test_a_station_without_slots_is_told_to_learn_one(station, machine, new_card):
+    station.undeclare(*SLOTS)
+    try:
+        found = findings(machine)
+        assert set(found) - ALWAYS == {"no_slots"}, found
+        command = found["no_slots"]["mend"].removeprefix("sudo ")
+        learning = machine.start(f"{command} --yes 2>&1")
+        learning.wait_output(r"[Ii]nsert a card", 30)
+        reader = machine.usb_insert(1, new_card(12))
+        assert learning.wait(60).rc == 0, learning
+        machine.usb_remove(reader)
+        assert set(findings(machine)) <= ALWAYS
+    finally:
+        station.forget(*(slot["name"] for slot in station.json("status")["slots"]))
+
+
+@pytest.mark.nightly
+def test_a_full_disk_is_found_and_room_is_made(station, machine):
+    """On a file system of its own, which is smaller than the room that a station needs."""
+    state = "/var/lib/flashing-station"
+    machine.run(f"systemctl stop stationd.service; cp -a {state} /root/state; mount -t tmpfs -o size=700M,mode=755 none {state} && "
+                f"cp -a /root/state/. {state}/ && systemctl start stationd.service")
+    try:
+        station.import_image("/mnt/share/image-a.img", "room")
+        found = findings(machine)["disk_full"]
+        assert "stationctl image remove" in found["mend"] and "builder prune" in found["mend"]
+        station.ctl("image", "remove", "room")
+        machine.run(f"mount -o remount,size=3G {state}")
+        assert "disk_full" not in findings(machine)
+    finally:
+        machine.run(f"systemctl stop stationd.service; umount {state}; rm -rf /root/state; systemctl start stationd.service")
 
 
 def test_a_closed_node_is_found_and_mended(station, machine, new_card):
@@ -114,6 +171,11 @@ def test_who_is_in_no_group_is_told_so_and_an_operator_is_not(station, machine):
     try:
         assert findings(machine, "doc-stranger")["not_operator"]["mend"].startswith("sudo adduser doc-stranger station-operator")
         assert "not_operator" not in findings(machine, "doc-operator")
+        # A login anew is what `runuser` is.
+        command, _, then = findings(machine, "doc-stranger")["not_operator"]["mend"].partition(", then ")
+        assert then == "log in anew"
+        machine.run(f"sudo() {{ \"$@\"; }}; {command}")
+        assert "not_operator" not in findings(machine, "doc-stranger")
     finally:
         machine.run("userdel doc-stranger; userdel doc-operator")
 

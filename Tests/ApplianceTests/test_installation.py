@@ -1,4 +1,7 @@
 """What an administrator sees and does: systemctl, journalctl, dpkg; and figures of the installed daemon."""
+import re
+import subprocess
+
 import machine as bench
 import pytest
 from guest_station import MMC, PACKAGE, SLOTS, install_station, verdict
@@ -65,6 +68,64 @@ def test_an_upgrade_waits_for_the_card_that_is_being_written(station, machine, n
     # The machine has no documentation, by its own wish.
     changed = machine.run("dpkg --verify flashing-station", check=False).stdout.splitlines()
     assert [line for line in changed if "/usr/share/doc/" not in line and "/usr/share/man/" not in line] == []
+
+
+@pytest.mark.nightly
+def test_an_older_package_is_upgraded_with_everything_it_kept(station, machine, new_card, share_directory, tmp_path):
+    tree, older = tmp_path / "older", share_directory / "station" / "older.deb"
+    subprocess.run(["dpkg-deb", "--raw-extract", share_directory / "station" / "flashing-station.deb", tree], check=True)
+    control = tree / "DEBIAN" / "control"
+    control.write_text(re.sub("^Version: .*$", "Version: 0.0.9", control.read_text(), flags=re.M))
+    configuration = tree / "etc/flashing-station/station.conf"
+    configuration.write_text("# As it was then.\n[Station]\n")
+    (tree / "usr/lib/flashing-station/helper-of-then").write_text("#!/bin/sh\n")
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, older], check=True, stdout=subprocess.DEVNULL)
+    there = "/etc/flashing-station/station.conf"
+    now = machine.get(there)
+    station.ctl("disarm", "slot3")
+    try:
+        machine.run("dpkg --force-confnew --force-downgrade --install /mnt/share/station/older.deb", timeout=180)
+        assert machine.get(there) == b"# As it was then.\n[Station]\n"
+        reader = machine.usb_insert(1, new_card(12))
+        assert verdict(station.wait_verdict("slot1")) == "passed"
+        before = station.history()
+        since = station.now()
+        # Nobody is there to be asked.
+        machine.run(f"DEBIAN_FRONTEND=noninteractive dpkg --install {PACKAGE} < /dev/null", timeout=180)
+    finally:
+        machine.run(f"dpkg --force-confnew --install {PACKAGE}", timeout=180)
+        older.unlink()
+    assert machine.get(there) == now, "what nobody has changed is as the new package has it"
+    assert not machine.exists("/usr/lib/flashing-station/helper-of-then")
+    assert station.history() == before
+    slots = {slot["name"]: slot for slot in station.json("status")["slots"]}
+    assert {name for name, slot in slots.items() if slot["isArmed"]} == SLOTS.keys() - {"slot3"}
+    assert slots["slot1"]["state"] == "passed", "the card that is in keeps its verdict, and is not written again"
+    assert [entry["MESSAGE"] for entry in station.story(since, "PRIORITY=3")] == []
+    machine.usb_remove(reader)
+    machine.usb_insert(2, new_card(12))
+    assert verdict(station.wait_verdict("slot2")) == "passed"
+    station.ctl("arm", "slot3")
+
+
+def test_a_daemon_that_hangs_is_replaced(station, machine, new_card):
+    """By systemd's watchdog; here within three seconds, and not within thirty."""
+    drop_in = "/run/systemd/system/stationd.service.d/watchdog.conf"
+    pid = lambda: machine.run("systemctl show -P MainPID stationd.service").stdout.strip()
+    machine.put(b"[Service]\nWatchdogSec=3\n", drop_in)
+    try:
+        machine.run("systemctl daemon-reload; systemctl restart stationd.service")
+        hung = pid()
+        machine.run(f"kill -STOP {hung}")
+        bench.wait_until(lambda: pid() not in (hung, "0"), 60, "another daemon", interval=0.5)
+        machine.run("journalctl --sync")
+        assert "Watchdog timeout" in machine.run("journalctl --no-pager -b -u stationd.service").stdout
+        assert not machine.exists(f"/proc/{hung}")
+        station.watch(lambda slots: slots, what="the new daemon's answer")
+        machine.usb_insert(1, new_card(12))
+        assert verdict(station.wait_verdict("slot1")) == "passed"
+    finally:
+        machine.run(f"rm -f {drop_in}; systemctl daemon-reload; systemctl reset-failed stationd.service; systemctl restart stationd.service")
 
 
 def test_a_host_that_goes_down_stops_the_daemon_before_its_writers(station, machine):

@@ -2,6 +2,7 @@ import FoundationEssentials
 import Glibc
 import StationCore
 import StationLinux
+import Synchronization
 import Testing
 
 @testable import ImageLibrary
@@ -41,6 +42,27 @@ struct Asker {
 @Suite("the library's server")
 struct LibraryServerTests {
     static let anyImage = LibraryRequest.importImage(ImportConditions(byteLimit: 1 << 30), companions: [])
+
+    @Test("says what is asked of it, in characters that a terminal may have")
+    func announcement() throws {
+        let bench = try VaultBench()
+        let (mine, theirs) = try LocalSocket.pair(.messages)
+        let said = Mutex<[String]>([])
+        let vault = bench.vault
+        let server = Elsewhere {
+            LibraryServer(
+                vault: vault, connection: theirs, announce: { request in said.withLock { $0.append(request.title) } }
+            )
+            .serve()
+        }
+        let conditions = ImportConditions(byteLimit: 1 << 30, fileName: "evil\u{1B}[2J\nSTATUS=mine.img")
+        let image = try bench.file(VaultBench.image(1 << 20))
+        _ = try mine.send(
+            JSONEncoder().encode(LibraryRequest.importImage(conditions, companions: [])), descriptors: [image])
+        #expect(try server.value() == .answered(nil))
+        let title = try #require(said.withLock { $0 }.first)
+        #expect(title.hasPrefix("importing an image from evil") && title == title.printable())
+    }
 
     @Test("an image is imported, and removed, on one connection each")
     func importsAndRemoves() throws {

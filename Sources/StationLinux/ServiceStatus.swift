@@ -1,0 +1,14 @@
+import CLinux
+import Glibc
+
+/// systemd's own socket, for programs that tell it what they do and are not linked with libsystemd.
+package enum ServiceStatus {
+    /// Says in one line what this process does; `systemctl status` shows it. Nothing happens where systemd does not listen.
+    /// Corresponds to `STATUS=` of `sd_notify(3)`: a datagram to `$NOTIFY_SOCKET`.
+    package static func tell(_ line: String) {
+        guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/"),
+            let socket = try? retrying("connect", path, { station_connect_unix(path, Int32(SOCK_DGRAM.rawValue)) })
+        else { return }
+        try? Array("STATUS=\(line)\n".utf8).withUnsafeBytes { try Descriptor(owning: socket).write(all: $0) }
+    }
+}
