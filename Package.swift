@@ -114,7 +114,7 @@ let package = Package(
             swiftSettings: house),
         .testTarget(
             name: "CardWritingTests",
-            dependencies: ["CardWriting", "Digests", "StationCore", "StationLinux", "StationTestSupport"],
+            dependencies: ["CLinux", "CardWriting", "Digests", "StationCore", "StationLinux", "StationTestSupport"],
             swiftSettings: house),
         .testTarget(
             name: "ProfileDocumentsTests",

@@ -21,12 +21,18 @@ extension CardJob {
         _ body: @escaping @Sendable (RequestWorker, _ offset: UInt64, _ count: Int, _ index: Int) throws -> Void,
         thenInOrder inOrder: (@Sendable (RequestWorker, _ offset: UInt64, _ count: Int) -> Void)? = nil
     ) throws {
-        try forEachRequest(count: requestCount(of: range), byteCount: settings.requestByteCount) { worker, index in
+        @Sendable func perform(_ worker: RequestWorker, _ index: Int) throws {
             let place = request(index, of: range)
             try body(worker, place.lowerBound, place.count, index)
-        } thenInOrder: { worker, index in
+        }
+        let count = requestCount(of: range)
+        guard let inOrder else {
+            // Nobody waits for a turn where nothing has one.
+            return try forEachRequest(count: count, byteCount: settings.requestByteCount, perform)
+        }
+        try forEachRequest(count: count, byteCount: settings.requestByteCount, perform) { worker, index in
             let place = request(index, of: range)
-            inOrder?(worker, place.lowerBound, place.count)
+            inOrder(worker, place.lowerBound, place.count)
         }
     }
 

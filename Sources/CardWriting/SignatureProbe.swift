@@ -16,13 +16,18 @@ package struct SignatureProbe: Equatable, Sendable {
 
     /// The part of either end of a card where nearly all signatures are, in bytes.
     private static let endByteCount: UInt64 = 528 << 10
+    /// Of more than a device takes at once the kernel reads the beginning only; a high-speed USB reader takes so much.
+    private static let pieceByteCount: UInt64 = 120 << 10
 
     /// Begins to read what a probe will look at, so that it comes while something else is done. libblkid asks for single blocks,
     /// one after the other, and a card takes its time for each; to be ahead of that the kernel would have read as much anyway.
     static func prepare(_ descriptor: Descriptor, cardByteCount: UInt64) {
         let count = min(endByteCount, cardByteCount)
-        descriptor.willRead(0..<count)
-        descriptor.willRead(cardByteCount - count..<cardByteCount)
+        for end in [0..<count, cardByteCount - count..<cardByteCount] {
+            for offset in stride(from: end.lowerBound, to: end.upperBound, by: UInt64.Stride(pieceByteCount)) {
+                descriptor.willRead(offset..<min(offset + pieceByteCount, end.upperBound))
+            }
+        }
     }
 
     /// Reads the card. Blocks.

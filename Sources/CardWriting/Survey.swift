@@ -77,12 +77,11 @@ extension CardJob {
 
     private func survey(_ nothing: Survey, head: AlignedBuffer, body: Range<UInt64>) throws -> Survey {
         let samples = try sample(body)
-        guard samples.isMostlySame else {
-            var survey = nothing
-            survey.presumesZeros = samples.meetsZeros
-            return survey
-        }
-        return try compare(nothing, head: head, body: body)
+        guard !samples.isMostlySame else { return try compare(nothing, head: head, body: body) }
+        var survey = nothing
+        // A wrong guess costs more here than other places do.
+        survey.presumesZeros = try samples.meetsZeros && sample(body, isBetween: true).meetsZeros
+        return survey
     }
 
     /// What a few places say of the card.
@@ -100,10 +99,12 @@ extension CardJob {
         var meetsZeros: Bool { zerosMet > 0 && zerosMissed == 0 }
     }
 
-    private func sample(_ body: Range<UInt64>) throws -> Samples {
+    /// - Parameter isBetween: half-way between the places that are looked at else.
+    private func sample(_ body: Range<UInt64>, isBetween: Bool = false) throws -> Samples {
         let samples = Mutex(Samples())
         let distance = max(UInt64(Self.sampleByteCount), UInt64(body.count) / Self.sampleCount / 4096 * 4096)
-        let offsets = Array(stride(from: body.lowerBound, to: body.upperBound, by: UInt64.Stride(distance)))
+        let start = body.lowerBound + (isBetween ? distance / 2 / 4096 * 4096 : 0)
+        let offsets = Array(stride(from: start, to: body.upperBound, by: UInt64.Stride(distance)))
         // A request for each sample, as small as it is: what they cost is mostly the way there and back.
         try forEachRequest(count: offsets.count, byteCount: Self.sampleByteCount) { worker, index in
             let offset = offsets[index]

@@ -374,7 +374,7 @@ package enum Doctor {
                 Finding(
                     .error, "disk_full",
                     "the file system of /var/lib/flashing-station has \(Quantity.bytes(free)) left",
-                    "records may not be kept, and then no job begins; nothing is imported or built",
+                    "there may be no room for records, and then no job begins, nor for what is imported or built",
                     mend: "stationctl builder prune, stationctl image remove, or a larger disk")
             ]
         }

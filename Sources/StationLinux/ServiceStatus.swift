@@ -9,6 +9,7 @@ package enum ServiceStatus {
         guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/"),
             let socket = try? retrying("connect", path, { station_connect_unix(path, Int32(SOCK_DGRAM.rawValue)) })
         else { return }
-        try? Array("STATUS=\(line)\n".utf8).withUnsafeBytes { try Descriptor(owning: socket).write(all: $0) }
+        // Where systemd has much to do, nobody waits for it.
+        _ = try? LocalSocket(Descriptor(owning: socket)).send("STATUS=\(line)\n".utf8, waits: false)
     }
 }

@@ -35,12 +35,14 @@ def test_a_profile_is_built_by_the_library_and_its_card_boots_with_the_build_id(
         # Nobody asks for a build. The card comes while the image is made, and waits for it.
         assigning = machine.start("exec stationctl assign slot1 home.ap.24.10")
         station.watch(lambda slots: slots["slot1"].get("preparation"), 60, "the slot to wait for its image")
-        said = bench.wait_until(
-            lambda: [line for line in machine.run("systemctl show -P StatusText 'station-library@*'").stdout.splitlines()
-                     if line.startswith("build ")], 120, "the library's word that it builds", interval=0.2)
-        assert said[0].endswith(": home.ap.24.10 for 24.10.2/x86/64"), said
         card = new_card(64)
         reader = machine.usb_insert(1, card)
+        station.watch(lambda slots: slots["slot1"].get("preparation") and slots["slot1"].get("card"), 60,
+                      "the card to be in while its image is made")
+        said = bench.wait_until(
+            lambda: [line for line in machine.run("systemctl show -P StatusText 'station-library@*'").stdout.splitlines()
+                     if line.startswith("build ")], 120, "the library's word that it builds", interval=0.1)
+        assert said[0].endswith(": home.ap.24.10 for 24.10.2/x86/64"), said
         result = assigning.wait(300)
         assert result.rc == 0, result
         assert verdict(station.wait_verdict("slot1")) == "passed"

@@ -104,10 +104,14 @@ def test_a_station_without_slots_is_told_to_learn_one(station, machine, new_card
         found = findings(machine)
         assert set(found) - ALWAYS == {"no_slots"}, found
         command = found["no_slots"]["mend"].removeprefix("sudo ")
-        learning = machine.start(f"{command} --yes 2>&1")
-        learning.wait_output(r"[Ii]nsert a card", 30)
-        reader = machine.usb_insert(1, new_card(12))
-        assert learning.wait(60).rc == 0, learning
+        learning = machine.start(f"exec {command} --yes 2>&1")
+        try:
+            learning.wait_output(r"[Ii]nsert a card", 30)
+            reader = machine.usb_insert(1, new_card(12))
+            assert learning.wait(60).rc == 0, learning
+        finally:
+            if learning.rc is None:
+                learning.stop()
         machine.usb_remove(reader)
         assert set(findings(machine)) <= ALWAYS
     finally:
@@ -115,20 +119,23 @@ def test_a_station_without_slots_is_told_to_learn_one(station, machine, new_card
 
 
 @pytest.mark.nightly
-def test_a_full_disk_is_found_and_room_is_made(station, machine):
-    """On a file system of its own, which is smaller than the room that a station needs."""
+def test_a_full_disk_is_found_and_room_is_made_by_removing_an_image(station, machine):
+    """On a file system of its own that has just as much room as a station needs, and a little more."""
     state = "/var/lib/flashing-station"
-    machine.run(f"systemctl stop stationd.service; cp -a {state} /root/state; mount -t tmpfs -o size=700M,mode=755 none {state} && "
-                f"cp -a /root/state/. {state}/ && systemctl start stationd.service")
     try:
-        station.import_image("/mnt/share/image-a.img", "room")
-        found = findings(machine)["disk_full"]
-        assert "stationctl image remove" in found["mend"] and "builder prune" in found["mend"]
-        station.ctl("image", "remove", "room")
-        machine.run(f"mount -o remount,size=3G {state}")
+        machine.run(f"systemctl stop stationd.service && cp -a {state} /root/state && "
+                    f"mount -t tmpfs -o size=1060M,mode=755 none {state} && cp -a /root/state/. {state}/ && systemctl start stationd.service")
+        assert "disk_full" not in findings(machine)
+        room = int(machine.run(["df", "--output=avail", "-B1", state]).stdout.split()[1])
+        machine.run(f"head -c {room - 2**30 + 2**20} /dev/urandom > /root/large.img && stationctl image import /root/large.img "
+                    "--name large --raw && rm /root/large.img", timeout=120)
+        mends = findings(machine)["disk_full"]["mend"].split(", ")
+        assert "stationctl image remove" in mends and "stationctl builder prune" in mends
+        station.ctl("image", "remove", "large")
         assert "disk_full" not in findings(machine)
     finally:
-        machine.run(f"systemctl stop stationd.service; umount {state}; rm -rf /root/state; systemctl start stationd.service")
+        machine.run(f"systemctl stop stationd.service; rm -f /root/large.img; if mountpoint -q {state}; then umount {state}; fi && "
+                    "rm -rf /root/state; systemctl start stationd.service")
 
 
 def test_a_closed_node_is_found_and_mended(station, machine, new_card):

@@ -112,7 +112,7 @@ def test_after_a_power_cut_only_the_unfinished_card_is_done_again(station, new_c
     interrupted = station.wait_phase("slot1", "writing")["job"]["id"]
     machine.run(f"sed -i 's/BootSettleSec=.*/BootSettleSec=600/' {BENCH_CONFIGURATION}; sync")
     machine.power_cut()
-    reader.cards[0]["throttle_bps"] = None
+    reader.throttle_bps = None
     machine.boot()
     station.wait_state("slot1", "passed")
     assert machine.run("systemctl is-active stationd.service").stdout.strip() == "active"

@@ -47,7 +47,7 @@ def test_readers_of_every_kind_flash_their_cards_at_one_time(station, machine, k
         {"big": lambda card: machine.usb_insert(4, card, logical_block_size=4096, **slow),
          "uas": lambda card: machine.usb_insert(5, card, kind="uas", **slow),
          "deep": lambda card: machine.usb_insert("4.1.2", card, bus="xhci2", **slow)},
-        {"left": lambda card: machine.usb_insert_many(6, [card, cards["right"]], **slow)},
+        {"left": lambda card: machine.usb_insert_many(6, [card, cards["right"]], throttle_bps=1_000_000)},
     ]
     at_work = lambda slots, names: all(slots[name]["state"] in ("running", "stuck")
                                        and slots[name]["job"]["progress"]["phase"] != "guarding" for name in names)

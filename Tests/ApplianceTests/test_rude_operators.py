@@ -41,7 +41,7 @@ def test_a_reader_unplugged_with_two_cards_under_way_fails_both_and_the_others_g
     station.ctl("assign", *pair, "--image", "image-b")
     staying = new_card(12)
     survivor = machine.usb_insert(3, staying, throttle_bps=1_500_000)
-    reader = machine.usb_insert_many(6, [new_card(12), new_card(12)], throttle_bps=1_000_000)
+    reader = machine.usb_insert_many(6, [new_card(12), new_card(12)], throttle_bps=2_000_000)
     # Written to, by their marks at least.
     at_work = lambda slot: ((slot.get("job") or {}).get("progress") or {}).get("bytesDone", 0) > 0
     station.watch(lambda slots: all(at_work(slots[name]) for name in pair), what="both cards to be at work")

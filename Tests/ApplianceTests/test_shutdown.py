@@ -39,7 +39,7 @@ def test_a_poweroff_interrupts_a_job_in_time_and_the_card_is_done_again_after_bo
     print(f"powered off in {seconds:.1f} s with a card under way")
     assert seconds < SHUTDOWN_SECONDS
     assert not begins_with(card, images["image-a"])
-    reader.cards[0]["throttle_bps"] = None
+    reader.throttle_bps = None
     machine.boot()
     station.wait_state("slot1", "passed")
     jobs = station.history("--slot", "slot1")[:2]

@@ -68,14 +68,15 @@ struct JobBench: Sendable {
         return image + [UInt8](repeating: 0, count: min(max(whole, Self.mebibyte), medium.byteCount) - image.count)
     }
 
-    func run() throws -> JobReport {
+    func run() throws -> JobReport { try job().run() }
+
+    func job() throws -> CardJob {
         let source = try ContentSource(
             content: Content(byteCount: UInt64(image.count), sha256: try sha256 ?? #require(digest)),
             image: try TemporaryFile.readOnly(image))
         return CardJob(
             id: id, medium: medium, identity: medium.identityNow, sectorByteCount: sectorByteCount, source: source,
-            mode: mode, wipe: wipe, oldPartitions: oldPartitions, checks: checks, settings: settings, control: control
-        ).run()
+            mode: mode, wipe: wipe, oldPartitions: oldPartitions, checks: checks, settings: settings, control: control)
     }
 
     /// Runs the job and sees that it failed for this reason and left the card as a failed job leaves it.

@@ -1,8 +1,10 @@
 @testable import CardWriting
+import CLinux
 import Glibc
 import StationCore
 import StationLinux
 import StationTestSupport
+import Synchronization
 import Testing
 
 @Suite("The size of a request")
@@ -27,6 +29,44 @@ struct RequestSizeTests {
         var settings = CardJob.Settings()
         settings.fit(largest: byteCount, optimal: byteCount)
         #expect(settings.requestByteCount == 1 << 20)
+    }
+}
+
+@Suite("Requests that are under way at one time")
+struct RequestLoopTests {
+    @Test("do not wait for one that takes long, as far as the window goes, where nothing has an order")
+    func slowOne() throws {
+        let job = try JobBench(imageByteCount: 4096).job()
+        let size = UInt64(job.settings.requestByteCount)
+        let last = job.settings.requestWindow - 1
+        let begun = Descriptor(owning: station_eventfd())
+        let wasBegun = Mutex(false)
+        try job.forEachRequest(in: 0..<30 * size) { _, _, _, index in
+            if index == last {
+                var one: UInt64 = 1
+                try withUnsafeBytes(of: &one) { try begun.write(all: $0) }
+            }
+            guard index == 0 else { return }
+            var polled = pollfd(fd: begun.number, events: Int16(POLLIN), revents: 0)
+            let isReady = poll(&polled, 1, 20_000) == 1
+            wasBegun.withLock { $0 = isReady }
+        }
+        #expect(wasBegun.withLock { $0 }, "request \(last) did not begin while the first was under way")
+    }
+
+    @Test("pass in their order where they have one, whatever their lengths", arguments: [1, 2, 6])
+    func order(requestsInFlight: Int) throws {
+        var bench = JobBench(imageByteCount: 4096)
+        bench.settings.requestsInFlight = requestsInFlight
+        bench.settings.requestByteCount = 240 << 10
+        let passed = Mutex<[UInt64]>([])
+        try bench.job().forEachRequest(in: 4096..<5_000_192) { _, _, _, _ in
+        } thenInOrder: { _, offset, count in
+            passed.withLock { $0 += [offset, offset + UInt64(count)] }
+        }
+        let ends = passed.withLock { $0 }
+        #expect(ends.first == 4096 && ends.last == 5_000_192 && ends == ends.sorted())
+        #expect(zip(ends.dropFirst(), ends.dropFirst(2)).enumerated().allSatisfy { $0 % 2 == 1 || $1.0 == $1.1 })
     }
 }
 

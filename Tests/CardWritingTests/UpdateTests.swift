@@ -55,6 +55,35 @@ struct UpdateTests {
     }
 
     @Test(
+        "finds every difference, in head, body and each range that must be zero, several requests at a time",
+        arguments: 0..<40)
+    func anywhere(seed: Int) throws {
+        var random = SeededRandom(seed: UInt64(seed))
+        var bench = Self.bench(cardByteCount: 48 * mebibyte)
+        bench.settings.requestsInFlight = 6
+        // No power of two, and none of its multiples is a MiB.
+        bench.settings.requestByteCount = 240 << 10
+        bench.oldPartitions = [1 << 20..<9 << 20, 9 << 20..<20 << 20, 20 << 20..<40 << 20]
+        let plan = WipePlan.ranges(
+            level: .signatures, cardByteCount: 48 << 20, imageByteCount: UInt64(bench.padded.count),
+            imagePartitionEnd: 0,
+            oldPartitions: bench.oldPartitions)
+        let ranges = [0..<1 << 20, 1 << 20..<UInt64(bench.padded.count)] + plan
+        let range = ranges[seed / 3 % ranges.count]
+        // Where it begins, where it ends, and anywhere in it.
+        let spoilt = Int(
+            [range.lowerBound, range.upperBound - 1, UInt64.random(in: range, using: &random)][seed % 3])
+        let was = spoilt < bench.padded.count ? bench.padded[spoilt] : 0
+        bench.medium.put([was ^ 0x20], at: spoilt)
+        let report = try bench.run()
+        #expect(report.verdict == .passed, "\(report.detail)")
+        #expect(!Self.writes(bench).isEmpty, "nothing was written, though byte \(spoilt) was another")
+        #expect(bench.medium.holds(bench.padded, at: 0))
+        for range in plan { #expect(bench.medium.isZero(range), "\(range)") }
+        #expect(report.readBackSHA256 == bench.digest && report.rewrites == 0)
+    }
+
+    @Test(
         "writes what differs and nothing else of the image",
         arguments: [0, 511, mebibyte - 1, mebibyte, 2 * mebibyte + 77_777, 3 * mebibyte - 1])
     func differing(offset: Int) throws {
@@ -137,8 +166,8 @@ struct UpdateTests {
         bench.checks.remove(.comparison)
         bench.medium.put([UInt8](repeating: 0, count: 16 * mebibyte), at: 0)
         let step = 7 * mebibyte / 24 / 4096 * 4096
-        // Half-way between two samples.
-        let place = mebibyte + ((mebibytes - 1) * mebibyte / step + 2) * step + step / 2
+        // Between two samples, and not half-way, where another is.
+        let place = mebibyte + ((mebibytes - 1) * mebibyte / step + 2) * step + step / 4
         try #require(place / mebibyte == mebibytes)
         bench.medium.put([0x77], at: place)
         try bench.expectFailure(.hashMismatch)

@@ -161,7 +161,8 @@ def power_cut(guest, rng, outcome):
             if judge.digest(cards[slot]) != digest:
                 outcome.surprise("wrong_disk", f"the card in {slot} was in at boot, was not begun, and was written to")
         new = {job: row for job, row in records.items() if job not in before}
-        judge_cards(guest, outcome, cards, set(marked.values()), new)
+        # A card that was cut off a second time, and carried no mark any more then, cannot be known again.
+        judge_cards(guest, outcome, cards, set(begun.values()), new)
         guest.settle_after_boot(0)
         machine.run("systemctl reload stationd.service")
         guest.pull_all()
@@ -204,7 +205,7 @@ def judge_records(outcome, before, records, shown, marked):
 
 
 def judge_cards(guest, outcome, cards, marked, records):
-    """What is on record as passed holds its image; what was begun and not finished, in these slots, was done again."""
+    """What is on record as passed holds its image; what carried a mark at the last cut, in these slots, was done again."""
     for slot, path in cards.items():
         words = [word for where, word in records.values() if where == slot]
         if words and words[-1] == "passed":

@@ -477,6 +477,8 @@ class Reader:
     kind: str
     serial: str | None
     cards: list[dict]
+    #: Of all its cards together.
+    throttle_bps: int | None = None
 
     def disks(self):
         """The guest's names of this reader's disks by LUN, as far as the kernel has them: {0: "sda"}."""
@@ -826,23 +828,26 @@ class Machine:
         - throttle_bps: bytes per second of reads and writes together, at the host.
         """
         return self._insert(port, [{"file": host_file(image),
-                                    "readonly": readonly, "throttle_bps": throttle_bps, "sector": logical_block_size}],
-                            id, bus, serial, kind)
+                                    "readonly": readonly, "sector": logical_block_size}],
+                            id, bus, serial, kind, throttle_bps)
 
     def usb_insert_nbd(self, port, socket_path, *, id=None, bus="xhci", readonly=False, serial=None, throttle_bps=None,
                        logical_block_size=512, kind=None, export=""):
         """The same with a card that an NBD server behind a unix socket plays: lying, slow and dying cards."""
         server = {"type": "unix", "path": str(pathlib.Path(socket_path).resolve())}
         return self._insert(port, [{"file": {"driver": "nbd", "server": server, "export": export},
-                                    "readonly": readonly, "throttle_bps": throttle_bps, "sector": logical_block_size}],
-                            id, bus, serial, kind)
+                                    "readonly": readonly, "sector": logical_block_size}],
+                            id, bus, serial, kind, throttle_bps)
 
     def usb_insert_many(self, port, images, *, id=None, bus="xhci", readonly=False, serial=None, throttle_bps=None,
                         kind="bot"):
-        """Plugs in one reader with several LUNs, each with a card. (Slots that can be empty: `gadget_create`.)"""
+        """Plugs in one reader with several LUNs, each with a card. (Slots that can be empty: `gadget_create`.)
+
+        - throttle_bps: of all its cards together, as they share the reader's way to the host.
+        """
         return self._insert(port, [{"file": host_file(image),
-                                    "readonly": readonly, "throttle_bps": throttle_bps, "sector": 512}
-                                   for image in images], id, bus, serial, kind)
+                                    "readonly": readonly, "sector": 512}
+                                   for image in images], id, bus, serial, kind, throttle_bps)
 
     def usb_hub(self, port, *, bus="xhci2"):
         """Plugs a hub into a port of a USB 2 bus, or into another hub; returns its id for `usb_hub_remove`.
@@ -857,7 +862,7 @@ class Machine:
         """Unplugs a hub in which there is nothing any more."""
         self._device_del(identifier, timeout)
 
-    def _insert(self, port, cards, identifier, bus, serial, kind):
+    def _insert(self, port, cards, identifier, bus, serial, kind, throttle_bps):
         self._count += 1
         if identifier is None:
             identifier = f"reader{self._count}"
@@ -870,7 +875,7 @@ class Machine:
             raise MachineError("usb-storage has sectors of 512 bytes only: use kind='bot'")
         for lun, card in enumerate(cards):
             card["node"] = f"{identifier}-{lun}"
-        reader = Reader(self, identifier, bus, str(port), kind, serial, cards)
+        reader = Reader(self, identifier, bus, str(port), kind, serial, cards, throttle_bps)
         if self.running:
             try:
                 self._plug(reader)
@@ -881,15 +886,16 @@ class Machine:
         return reader
 
     def _plug(self, reader):
+        if reader.throttle_bps:
+            self.qmp("object-add", **{"qom-type": "throttle-group", "id": f"{reader.id}-limit",
+                                      "limits": throttle_limits(reader.throttle_bps)})
         for card in reader.cards:
             node = card["node"]
             self.qmp("blockdev-add", **{"node-name": f"{node}-file", "read-only": card["readonly"], **card["file"]})
             below = f"{node}-file"
-            if card["throttle_bps"]:
-                self.qmp("object-add", **{"qom-type": "throttle-group", "id": f"{node}-limit",
-                                          "limits": throttle_limits(card["throttle_bps"])})
+            if reader.throttle_bps:
                 self.qmp("blockdev-add", **{"node-name": f"{node}-slow", "driver": "throttle", "file": below,
-                                            "throttle-group": f"{node}-limit", "read-only": card["readonly"]})
+                                            "throttle-group": f"{reader.id}-limit", "read-only": card["readonly"]})
                 below = f"{node}-slow"
             self.qmp("blockdev-add", **{"node-name": node, "driver": "raw", "file": below,
                                         "read-only": card["readonly"]})
@@ -911,10 +917,8 @@ class Machine:
         self.qmp("qom-set", path=f"/machine/peripheral/{reader.id}", property="attached", value=True)
 
     def usb_throttle(self, reader, bytes_per_second):
-        """Gives a card that was inserted with `throttle_bps` another speed, at once; None: as fast as it will go."""
-        for card in reader.cards:
-            self.qmp("qom-set", path=f"/objects/{card['node']}-limit", property="limits",
-                     value=throttle_limits(bytes_per_second))
+        """Gives a reader that was inserted with `throttle_bps` another speed, at once; None: as fast as it will go."""
+        self.qmp("qom-set", path=f"/objects/{reader.id}-limit", property="limits", value=throttle_limits(bytes_per_second))
 
     def usb_remove(self, reader, *, wait_guest=True, timeout=60):
         """Pulls a reader out, whatever it is doing. `wait_guest=False` does not wait until the guest has noticed.
@@ -944,10 +948,11 @@ class Machine:
         for card in reader.cards:
             node = card["node"]
             steps.append(lambda node=node: self._drop_node(node, timeout))
-            if card["throttle_bps"]:
+            if reader.throttle_bps:
                 steps.append(lambda node=node: self._drop_node(f"{node}-slow", timeout))
-                steps.append(lambda node=node: self.qmp("object-del", id=f"{node}-limit"))
             steps.append(lambda node=node: self._drop_node(f"{node}-file", timeout))
+        if reader.throttle_bps:
+            steps.append(lambda: self.qmp("object-del", id=f"{reader.id}-limit"))
         for step in steps:
             try:
                 step()

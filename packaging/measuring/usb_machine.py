@@ -3,13 +3,14 @@
 import contextlib
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "Tests" / "ApplianceTests"))
 
-from guest_station import SLOTS, Station, bootable_bytes, install_station, make_images, verdict  # noqa: E402
+from guest_station import Station, bootable_bytes, install_station, make_images, place, verdict  # noqa: E402
 import machine as machines  # noqa: E402
 
 MIB = 1 << 20
@@ -19,12 +20,12 @@ IMAGE_MIB = 48
 #: Not so much more than the image that what is read for a reader's cache counts.
 CARD_MIB = IMAGE_MIB + 8
 SLOT, PORT = "slot1", 1
+#: The two slots of one reader, which share its way to the host.
+PAIR = {"left": (place(6), "46f4:0001 luns 2"), "right": (place(6, lun=1), "46f4:0001 luns 2")}
 IMAGE = "/root/benchmark.img"
 
 
 def missing(programs):
-    if not os.environ.get("STATION_PACKAGE") and not list(ROOT.glob(".build/flashing-station_*.deb")):
-        return "there is no Debian package: packaging/build-deb"
     if not os.access(os.path.join(programs, "station-writer-unguarded"), os.X_OK):
         return "there are no programs: packaging/build"
     return None
@@ -35,6 +36,8 @@ class UsbBench:
 
     def __init__(self, programs, directory):
         os.environ["STATION_PROGRAMS"] = programs
+        # Whatever package is there: these programs are measured.
+        subprocess.run([ROOT / "packaging" / "build-deb", "--programs", programs], check=True, stdout=subprocess.DEVNULL)
         self.directory = pathlib.Path(tempfile.mkdtemp(dir=directory))
         share = self.directory / "share"
         share.mkdir()
@@ -48,9 +51,10 @@ class UsbBench:
             self.station = Station(self.machine)
             self.station.make_ready()
             # dd reads the image from the machine's memory, as the station does: the shared directory is slow.
-            self.machine.run(f"cp /mnt/share/benchmark.img {IMAGE} && mount -t tmpfs -o size=96M none /mnt && cp {IMAGE} /mnt/image")
+            self.machine.run(f"cp /mnt/share/benchmark.img {IMAGE} && mkdir /run/benchmark && mount -t tmpfs -o size=96M none /run/benchmark && cp {IMAGE} /run/benchmark/image")
             self.station.import_image(IMAGE, "benchmark")
-            self.station.ctl("assign", SLOT, "--image", "benchmark")
+            self.station.declare(PAIR, "MinimumSize=10M")
+            self.station.ctl("assign", SLOT, *PAIR, "--image", "benchmark")
         except BaseException:
             self.machine.close(True)
             raise
@@ -59,35 +63,58 @@ class UsbBench:
         self.machine.close()
 
     @contextlib.contextmanager
-    def _card(self, port):
-        path = self.directory / "card.img"
-        path.write_bytes(b"\xa5" * (CARD_MIB * MIB))
-        reader = self.machine.usb_insert(port, path, throttle_bps=RATE)
+    def _cards(self, count):
+        paths = [self.directory / f"card{number}.img" for number in range(count)]
+        for path in paths:
+            path.write_bytes(b"\xa5" * (CARD_MIB * MIB))
         try:
-            yield reader
+            yield paths
         finally:
             self.machine.pull_all()
-            path.unlink()
+            for path in paths:
+                path.unlink()
 
     def seconds_of(self, command):
         """Of a command in the machine, by its own clock."""
-        took = self.machine.run(["bash", "-euo", "pipefail", "-c", f"began=$EPOCHREALTIME; {command} >&2; echo $began $EPOCHREALTIME"], timeout=300)
+        took = self.machine.run(
+            ["bash", "-euo", "pipefail", "-c", f"began=$EPOCHREALTIME; {command} >&2; echo $began $EPOCHREALTIME"], timeout=300)
         began, ended = took.stdout.split()[-2:]
         return float(ended) - float(began)
 
     def peer(self):
         """(seconds of writing, seconds of reading and hashing) with dd and openssl: the device's limit as well."""
-        # A port that is no slot: the station has no part in it.
-        with self._card(5) as reader:
-            disk = f"/dev/{reader.wait_disk()}"
-            write = self.seconds_of(f"dd if=/mnt/image of={disk} bs=4M oflag=direct conv=fsync status=none")
-            read = self.seconds_of(f"dd if={disk} bs=4M iflag=direct,count_bytes count={IMAGE_MIB * MIB} status=none | openssl dgst -sha256")
+        with self._cards(1) as (card,):
+            # A port that is no slot: the station has no part in it.
+            disk = f"/dev/{self.machine.usb_insert(5, card, throttle_bps=RATE).wait_disk()}"
+            write = self.seconds_of(f"dd if=/run/benchmark/image of={disk} bs=4M oflag=direct conv=fsync status=none")
+            read = self.seconds_of(
+                f"dd if={disk} bs=4M iflag=direct,count_bytes count={IMAGE_MIB * MIB} status=none | openssl dgst -sha256")
         return write, read
 
     def ours(self):
         """The report of a job."""
-        with self._card(PORT):
-            report = self.station.wait_verdict(SLOT, 300)
+        with self._cards(1) as (card,):
+            self.machine.usb_insert(PORT, card, throttle_bps=RATE)
+            return self._passed(SLOT)
+
+    def pair(self, *, at_once):
+        """Seconds that two cards in one reader take: at once, or one of them after the other."""
+        with self._cards(2) as cards:
+            if at_once:
+                self.machine.usb_insert_many(6, cards, throttle_bps=RATE, kind="bot")
+                return max(self._passed(name)["totalSeconds"] for name in PAIR)
+            seconds = 0.0
+            for wanted in PAIR:
+                self.station.ctl("disarm", *(PAIR.keys() - {wanted}))
+                self.station.ctl("arm", wanted)
+                self.machine.usb_insert_many(6, cards, throttle_bps=RATE, kind="bot")
+                seconds += self._passed(wanted)["totalSeconds"]
+                self.machine.pull_all()
+            self.station.ctl("arm", *PAIR)
+            return seconds
+
+    def _passed(self, slot):
+        report = self.station.wait_verdict(slot, 300)
         if verdict(report) != "passed":
             raise SystemExit(f"benchmark: a good card did not pass in the machine: {report}")
         return report
