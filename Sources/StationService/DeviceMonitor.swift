@@ -5,7 +5,7 @@ package import StationCore
 import StationLinux
 
 /// Tells that something happened to a disk, from libudev; what there is now is then read from sysfs, so that an event that is
-/// late, doubled or without properties cannot mislead anyone.
+/// late, doubled or without properties cannot mislead anyone. Only that a disk is gone is believed at once.
 ///
 /// Two monitors run side by side. udev's speaks when its rules have run and the node may be opened. The kernel's speaks at
 /// once: if udev does not follow within some seconds (it was restarted, a worker died, the event was lost), everything is
@@ -17,6 +17,8 @@ package final class DeviceMonitor {
     package enum Event: Equatable, Sendable {
         /// Something happened to the disk with this path below `/sys`.
         case touched(devicePath: String)
+        /// The disk that had this path is gone. Where another has it by now, udev is not done with that one, and speaks again.
+        case removed(devicePath: String)
         /// Events may have been lost, for this reason: enumerate again.
         case lost(String)
     }
@@ -131,7 +133,8 @@ package final class DeviceMonitor {
                 // The kernel spoke before udev did, and would count as unanswered if it were heard after it.
                 drain(isKernel: true)
                 if let waiting = unanswered[path], waiting.sequence <= sequence { unanswered[path] = nil }
-                handler(.touched(devicePath: path))
+                let isRemoval = udev_device_get_action(device).map { String(cString: $0) == "remove" } ?? false
+                handler(isRemoval ? .removed(devicePath: path) : .touched(devicePath: path))
             }
         }
     }

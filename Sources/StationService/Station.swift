@@ -330,7 +330,8 @@ package actor Station {
 
     private func take(_ event: DeviceMonitor.Event, _ monitor: DeviceMonitor) {
         switch event {
-        case .touched(let path): touched(path)
+        case .touched(let path): isNow(path, Sysfs.record(devicePath: path))
+        case .removed(let path): isNow(path, nil)
         case .lost(let cause):
             let before = devices
             lookAtAllDevices(monitor)
@@ -350,14 +351,16 @@ package actor Station {
         }
     }
 
-    private func touched(_ path: String) {
+    private func isNow(_ path: String, _ found: DeviceRecord?) {
         let before = devices[path]
-        let record = Sysfs.record(devicePath: path).flatMap { $0.isWholeDisk && $0.place != nil ? $0 : nil }
+        let record = found.flatMap { $0.isWholeDisk && $0.place != nil ? $0 : nil }
         devices[path] = record
         // A logical unit that comes or goes changes what the whole reader is.
         let places = [before?.place?.withoutLUN, record?.place?.withoutLUN]
-        for sibling in devices.values where places.contains(sibling.place?.withoutLUN) {
-            devices[sibling.devicePath] = Sysfs.record(devicePath: sibling.devicePath)
+        for sibling in devices.values where sibling.devicePath != path && places.contains(sibling.place?.withoutLUN) {
+            let now = Sysfs.record(devicePath: sibling.devicePath)
+            // Another disk, or another card, is still to be told of.
+            if now == nil || now?.deviceSequence == sibling.deviceSequence { devices[sibling.devicePath] = now }
         }
         for declaration in declarations where places.contains(declaration.place.withoutLUN) {
             if let runner = runners[declaration.name] { tell(runner, .arrived) }

@@ -1,5 +1,6 @@
 """A station that lost events: it looks at everything again, and hears the next ones."""
 
+import machine as bench
 import pytest
 
 MONITOR_RESTORED = "1fe3679e8a8d4d9885bc10d6c2b53b15"
@@ -29,6 +30,29 @@ def test_a_station_whose_event_queue_overflowed_finds_the_card_and_hears_the_nex
     station.wait_state("slot1", "absent")
     machine.usb_insert(2, new_card(12))
     assert station.wait_state("slot2", "passed", "failed", "refused", "waiting")["state"] == "passed"
+
+
+def test_a_card_that_comes_before_udev_is_done_with_the_one_that_left_is_written(station, machine, new_card):
+    """udev's word that a disk is gone comes when another one has its name, its place, and no writer's group yet."""
+    rule = "/run/udev/rules.d/00-slow.rules"
+    machine.put(b'ACTION=="remove", SUBSYSTEM=="block", PROGRAM="/bin/sleep 4"\n', rule)
+    try:
+        machine.run("udevadm control --reload")
+        reader = machine.usb_insert(1, new_card(12))
+        assert station.wait_state("slot1", "passed", "failed", "refused", "waiting")["state"] == "passed"
+        first, path = station.slot("slot1")["job"]["id"], reader.sysfs()
+        machine.usb_remove(reader)
+        reader = machine.usb_insert(1, new_card(12))
+        seen = bench.wait_until(lambda: machine.glob(path), 30, "the next disk under the same path")
+        assert seen == [path] and station.slot("slot1")["job"]["id"] == first, "udev was done before, and nothing is shown"
+        slot = station.watch(lambda slots: (slots["slot1"].get("job") or {}).get("id", first) != first
+                             and slots["slot1"]["state"] in ("passed", "failed", "refused", "waiting") and slots["slot1"], 120,
+                             "the next card's end")
+        assert slot["state"] == "passed", slot
+        machine.usb_remove(reader)
+        station.wait_state("slot1", "absent")
+    finally:
+        machine.run(f"rm {rule}; udevadm control --reload")
 
 
 @pytest.mark.nightly
