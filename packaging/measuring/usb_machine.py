@@ -15,8 +15,8 @@ import machine as machines  # noqa: E402
 
 MIB = 1 << 20
 #: An emulated processor must be quick beside it.
-RATE = 4_000_000
-IMAGE_MIB = 48
+RATE = 6_000_000
+IMAGE_MIB = 24
 #: Not so much more than the image that what is read for a reader's cache counts.
 CARD_MIB = IMAGE_MIB + 8
 SLOT, PORT = "slot1", 1
