@@ -1,5 +1,3 @@
-import CLinux
-import Glibc
 package import StationCore
 
 /// journald's own socket, for programs that write one entry and are not linked with libsystemd.
@@ -9,12 +7,9 @@ package enum JournalSocket {
     package static func write(
         _ entry: JournalEntry, as program: String, socketPath: String = "/run/systemd/journal/socket"
     ) {
-        guard
-            let socket = try? retrying(
-                "connect", socketPath, { station_connect_unix(socketPath, Int32(SOCK_DGRAM.rawValue)) })
-        else { return }
+        guard let socket = try? LocalSocket.connect(to: socketPath, .datagrams) else { return }
         let text = (entry.assignments + ["SYSLOG_IDENTIFIER=\(program)"]).map { $0 + "\n" }.joined()
         // The journal may be full or away: nobody is kept from working by that.
-        try? Array(text.utf8).withUnsafeBytes { try Descriptor(owning: socket).write(all: $0) }
+        _ = try? socket.send(text.utf8)
     }
 }

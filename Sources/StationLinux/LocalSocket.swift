@@ -19,14 +19,22 @@ package struct PeerCredentials: Equatable, Sendable {
     package var groupIDs: [UInt32]
 }
 
-/// A local socket, of whole messages (`SOCK_SEQPACKET`) or of a stream.
+/// A local socket: of whole messages (`SOCK_SEQPACKET`), of a stream, or of datagrams.
 package final class LocalSocket: Sendable {
     package enum Kind: Sendable {
         /// Message boundaries are kept.
         case messages
         case stream
+        /// Messages that nobody answers (`SOCK_DGRAM`).
+        case datagrams
 
-        var number: Int32 { self == .messages ? Int32(SOCK_SEQPACKET.rawValue) : Int32(SOCK_STREAM.rawValue) }
+        var number: Int32 {
+            switch self {
+            case .messages: Int32(SOCK_SEQPACKET.rawValue)
+            case .stream: Int32(SOCK_STREAM.rawValue)
+            case .datagrams: Int32(SOCK_DGRAM.rawValue)
+            }
+        }
     }
 
     package let descriptor: Descriptor

@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 
 /// systemd's own socket, for programs that tell it what they do and are not linked with libsystemd.
@@ -7,9 +6,9 @@ package enum ServiceStatus {
     /// Corresponds to `STATUS=` of `sd_notify(3)`: a datagram to `$NOTIFY_SOCKET`.
     package static func tell(_ line: String) {
         guard let path = getenv("NOTIFY_SOCKET").map({ String(cString: $0) }), path.hasPrefix("/"),
-            let socket = try? retrying("connect", path, { station_connect_unix(path, Int32(SOCK_DGRAM.rawValue)) })
+            let socket = try? LocalSocket.connect(to: path, .datagrams)
         else { return }
         // Where systemd has much to do, nobody waits for it.
-        _ = try? LocalSocket(Descriptor(owning: socket)).send("STATUS=\(line)\n".utf8, waits: false)
+        _ = try? socket.send("STATUS=\(line)\n".utf8, waits: false)
     }
 }

@@ -18,7 +18,8 @@ package final class DeviceMonitor {
         /// Something happened to the disk with this path below `/sys`.
         case touched(devicePath: String)
         /// The disk that had this path is gone. Where another has it by now, udev is not done with that one, and speaks again.
-        case removed(devicePath: String)
+        /// - `sequence`: its disk sequence number, where udev knows it.
+        case removed(devicePath: String, sequence: UInt64?)
         /// Events may have been lost, for this reason: enumerate again.
         case lost(String)
     }
@@ -133,10 +134,17 @@ package final class DeviceMonitor {
                 // The kernel spoke before udev did, and would count as unanswered if it were heard after it.
                 drain(isKernel: true)
                 if let waiting = unanswered[path], waiting.sequence <= sequence { unanswered[path] = nil }
-                let isRemoval = udev_device_get_action(device).map { String(cString: $0) == "remove" } ?? false
-                handler(isRemoval ? .removed(devicePath: path) : .touched(devicePath: path))
+                handler(Self.event(of: device, at: path))
             }
         }
+    }
+
+    private static func event(of device: OpaquePointer, at path: String) -> Event {
+        guard let action = udev_device_get_action(device), String(cString: action) == "remove" else {
+            return .touched(devicePath: path)
+        }
+        let sequence = udev_device_get_property_value(device, "DISKSEQ").flatMap { UInt64(String(cString: $0)) }
+        return .removed(devicePath: path, sequence: sequence)
     }
 
     /// Begins anew and says so; a host that has no socket left for it is asked again every second.

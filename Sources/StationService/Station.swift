@@ -112,7 +112,8 @@ package actor Station {
     }
 
     /// What a part of the station has of the whole.
-    // Set once, before anything runs that reads it.
+    ///
+    /// `@unchecked Sendable` because it is set once, before anything runs that reads it.
     private final class Reference: @unchecked Sendable {
         weak var station: Station?
     }
@@ -330,8 +331,11 @@ package actor Station {
 
     private func take(_ event: DeviceMonitor.Event, _ monitor: DeviceMonitor) {
         switch event {
-        case .touched(let path): isNow(path, Sysfs.record(devicePath: path))
-        case .removed(let path): isNow(path, nil)
+        case .touched(let path): replace(path, with: Sysfs.record(devicePath: path))
+        case .removed(let path, let sequence):
+            // One that was known from looking at all of them is not gone because the one before it is.
+            if let known = devices[path]?.deviceSequence, let sequence, known > sequence { return }
+            replace(path, with: nil)
         case .lost(let cause):
             let before = devices
             lookAtAllDevices(monitor)
@@ -351,7 +355,7 @@ package actor Station {
         }
     }
 
-    private func isNow(_ path: String, _ found: DeviceRecord?) {
+    private func replace(_ path: String, with found: DeviceRecord?) {
         let before = devices[path]
         let record = found.flatMap { $0.isWholeDisk && $0.place != nil ? $0 : nil }
         devices[path] = record

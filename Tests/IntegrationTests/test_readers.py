@@ -204,3 +204,19 @@ def test_a_station_that_starts_says_so_of_a_reader_that_is_there_and_nothing_of_
     bare.start()
     assert bare.slot("slot1")["elsewhere"] and "elsewhere" not in bare.slot("slot2")
     assert bare.journal().count("came up as USB 2") == 1
+
+
+def test_a_word_about_the_disk_before_costs_the_one_that_is_there_no_job_and_a_word_about_itself_is_believed(bare):
+    """udev may say that a disk is gone when everybody has seen the next one under its path."""
+    bare.declare("slot1", "1")
+    begin(bare, "slot1")
+    with PracticeCard(64 * MIB, **SLOW) as card:
+        reader = bare.bench.insert("1", card, "slot1")
+        job = bare.wait_for_state("slot1", "running")["job"]["id"]
+        disk = reader.disks[0].device
+        disk.event("remove", {"DISKSEQ": str(card.diskseq - 1)})
+        slot = bare.wait_for_state("slot1", "passed", "failed", "refused", "absent")
+        assert (slot["state"], slot["job"]["id"]) == ("passed", job)
+        disk.event("remove")
+        bare.wait_for_state("slot1", "absent")
+    assert len(bare.history()) == 1

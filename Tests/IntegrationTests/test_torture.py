@@ -200,6 +200,17 @@ def test_the_judge_of_power_cuts_sees_a_card_that_is_not_what_is_on_record(tmp_p
     assert after_the_cut(tmp_path, "refused") == (["other"], 0, 1)
 
 
+def test_the_judge_of_power_cuts_sees_a_card_that_lost_its_mark_to_something_else_than_its_image(tmp_path):
+    image, card = tmp_path / "image", tmp_path / "card"
+    image.write_bytes(bytes(range(256)) * 16)
+    guest = types.SimpleNamespace(image_path=lambda slot: image)
+    for content, expected in ((image.read_bytes() + bytes(4096), []), (bytes(8192), ["other"])):
+        card.write_bytes(content)
+        outcome = Outcome("a power cut", 1)
+        power.judge_marks(guest, outcome, {"slot1": card, "slot2": card}, {"slot1"})
+        assert [kind for kind, _ in outcome.surprises] == expected
+
+
 def test_the_judge_of_power_cuts_sees_records_that_are_not_true():
     def kinds(records, before=None, shown=None, marked=None):
         outcome = Outcome("a power cut", 1)

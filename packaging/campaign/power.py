@@ -77,9 +77,12 @@ class Guest:
         """How long after boot a card counts as one that was in already."""
         self.machine.run(f"sed -i 's/BootSettleSec=.*/BootSettleSec={seconds}/' {BENCH_CONFIGURATION} && sync")
 
+    def image_path(self, slot):
+        return self.images[SLOTS[slot][2]]
+
     def image(self, slot):
         """The image of a slot's cards: SHA-256 and byte count."""
-        path = self.images[SLOTS[slot][2]]
+        path = self.image_path(slot)
         return judge.digest(path), path.stat().st_size
 
     def records(self):
@@ -141,6 +144,7 @@ def power_cut(guest, rng, outcome):
             outcome.note(", ".join(f"{slot}: {state} {phase}".strip() for slot, state, phase in shown.values()) or "just begun")
             begun = {judge.marker_job(path): slot for slot, path in cards.items()}
             begun.pop(None, None)
+            judge_marks(guest, outcome, cards, set(marked.values()) - set(begun.values()))
             marked |= begun
             # Not begun, or finished: from here on nobody may touch it.
             resting = {slot: judge.digest(path) for slot, path in cards.items() if slot not in begun.values()}
@@ -202,6 +206,14 @@ def judge_records(outcome, before, records, shown, marked):
     for job, (slot, word) in records.items():
         if word is None:
             outcome.surprise("lost_record", f"job {job} in {slot} has no end")
+
+
+def judge_marks(guest, outcome, cards, slots):
+    """A card that carried a mark at a cut before loses it to its image alone."""
+    for slot in slots:
+        with open(cards[slot], "rb") as card, open(guest.image_path(slot), "rb") as image:
+            if card.read(512) != image.read(512):
+                outcome.surprise("other", f"the card in {slot} was begun, and has neither its mark nor its image's first sector")
 
 
 def judge_cards(guest, outcome, cards, marked, records):

@@ -245,7 +245,8 @@ def campaign(options, programs, directory):
     shown = 0
     try:
         while any(worker.is_alive() for worker in workers):
-            workers[0].join(0.5)
+            # A worker that has nothing more to do must not make this a loop without a pause beside one that has a machine.
+            next((worker for worker in workers if worker.is_alive()), workers[0]).join(0.5)
             with plan.lock:
                 new = plan.outcomes[shown:]
                 shown += len(new)

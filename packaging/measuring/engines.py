@@ -25,7 +25,10 @@ def missing():
 
 
 def once(device, size, engine, way):
-    """One pass over the first bytes of a device, a whole number of times `IN_FLIGHT` MiB: {"seconds": of the whole, "processor": seconds of the processor for each GiB, the kernel's share included}."""
+    """One pass over the first `size` bytes of a device, which are a whole number of times `IN_FLIGHT` MiB.
+
+    {"seconds": of the whole, "processor": seconds of the processor for each GiB, the kernel's share included}.
+    """
     # By the kernel's account of the whole process: fio's own leaves out the threads that the kernel makes for io_uring.
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(

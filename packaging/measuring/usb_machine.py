@@ -26,6 +26,7 @@ IMAGE = "/root/benchmark.img"
 
 
 def missing(programs):
+    """Why this cannot be measured here; None where it can."""
     if not os.access(os.path.join(programs, "station-writer-unguarded"), os.X_OK):
         return "there are no programs: packaging/build"
     return None
@@ -51,7 +52,8 @@ class UsbBench:
             self.station = Station(self.machine)
             self.station.make_ready()
             # dd reads the image from the machine's memory, as the station does: the shared directory is slow.
-            self.machine.run(f"cp /mnt/share/benchmark.img {IMAGE} && mkdir /run/benchmark && mount -t tmpfs -o size=96M none /run/benchmark && cp {IMAGE} /run/benchmark/image")
+            self.machine.run(f"cp /mnt/share/benchmark.img {IMAGE} && mkdir /run/benchmark && "
+                             f"mount -t tmpfs -o size=96M none /run/benchmark && cp {IMAGE} /run/benchmark/image")
             self.station.import_image(IMAGE, "benchmark")
             self.station.declare(PAIR, "MinimumSize=10M")
             self.station.ctl("assign", SLOT, *PAIR, "--image", "benchmark")
