@@ -105,10 +105,8 @@ extension Store {
             memory.failuresInARow = try Self.streak(of: slot, in: database)
             memory.interruptedJobs = try database.query(
                 """
-                SELECT id FROM jobs WHERE sequence IN (
-                    SELECT sequence FROM jobs INDEXED BY jobs_of_slot WHERE slot = ? AND verdict = 'interrupted'
-                    ORDER BY sequence DESC LIMIT 32)
-                ORDER BY sequence DESC
+                SELECT id FROM jobs INDEXED BY jobs_interrupted WHERE slot = ? AND verdict = 'interrupted'
+                ORDER BY sequence DESC LIMIT 32
                 """, [.text(slot.text)]
             ).compactMap { row in row.optionalText("id").flatMap { JobID($0) } }
             return memory

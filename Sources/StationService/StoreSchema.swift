@@ -21,6 +21,7 @@ enum StoreSchema {
         StoreMigration(number: 4, name: "image origins", statements: imageOrigins),
         StoreMigration(number: 5, name: "builds", statements: builds),
         StoreMigration(number: 6, name: "history by image", statements: historyByImage),
+        StoreMigration(number: 7, name: "interrupted jobs", statements: interruptedJobs),
     ]
 
     // Times are seconds since 1970 by the wall clock; `was_clock_synchronised` says whether it could be believed.
@@ -154,6 +155,11 @@ enum StoreSchema {
         CREATE INDEX jobs_in_order ON jobs (sequence, slot, verdict, started_at, image);
         CREATE INDEX jobs_of_slot ON jobs (slot, sequence, verdict, started_at, image);
         CREATE INDEX jobs_of_image ON jobs (image, sequence, slot, verdict, started_at);
+        """
+
+    private static let interruptedJobs = """
+        -- Asked for once for each slot at every start; without it each time through all jobs of the slot.
+        CREATE INDEX jobs_interrupted ON jobs (slot, sequence, id) WHERE verdict = 'interrupted';
         """
 
     private static let imageOrigins = """

@@ -1,5 +1,6 @@
 import Digests
 import Dispatch
+import FoundationEssentials
 import Glibc
 import StationCore
 import StationLinux
@@ -21,13 +22,7 @@ final class VaultBench: Sendable {
         vault = try ImageVault(directory: directory, usesNamedFiles: usesNamedFiles, clock: clock)
     }
 
-    deinit {
-        for name in SmallFile.names(in: directory) ?? [] {
-            unlink("\(directory)/\(name)")
-            rmdir("\(directory)/\(name)")
-        }
-        rmdir(directory)
-    }
+    deinit { try? FileManager.default.removeItem(atPath: directory) }
 
     /// All that is in the vault, the files of others beside it too.
     var names: [String] { SmallFile.names(in: directory) ?? [] }

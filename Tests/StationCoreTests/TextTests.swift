@@ -32,7 +32,10 @@ struct TextTests {
 
     @Test(
         "is trimmed at its ends",
-        arguments: [(" a b ", "a b"), ("\r\n\ta\r\n", "a"), ("   ", ""), ("", ""), ("\u{A0}a", "\u{A0}a")])
+        arguments: [
+            (" a b ", "a b"), ("\r\n\ta\r\n", "a"), ("   ", ""), ("", ""), ("\u{A0}a", "\u{A0}a"), (" é ", "é"),
+            (" \u{301}", "\u{301}"),
+        ])
     func trimmed(text: String, result: String) {
         #expect(text.trimmed == result)
     }
