@@ -36,13 +36,14 @@ package actor BuildRoom {
     private var buildersInUse: [SHA256Digest: Int] = [:]
     private var freePlaces: Int
     private var queue: [CheckedContinuation<Void, Never>] = []
-    /// Whether bytes may be sealed now that no record knows of yet.
-    private let sealing: @Sendable (Bool) async -> Void
+    /// Runs what seals bytes that no record knows of until it has ended.
+    private let sealing: @Sendable (_ build: @Sendable () async throws -> BuildRecord) async throws -> BuildRecord
 
-    /// - Parameter sealing: is told when a build begins and when it has ended.
+    /// - Parameter sealing: runs each build.
     package init(
         store: Store, library: LibraryClient, journal: Journal, imagesDirectory: String, buildsDirectory: String,
-        configuration: StationConfiguration, sealing: @escaping @Sendable (Bool) async -> Void
+        configuration: StationConfiguration,
+        sealing: @escaping @Sendable (_ build: @Sendable () async throws -> BuildRecord) async throws -> BuildRecord
     ) {
         self.store = store
         self.library = library
@@ -248,16 +249,13 @@ package actor BuildRoom {
         let begun = try await store.beginBuild(
             id: id, profile: order.profile.record, inputs: inputs, triple: triple, callerUserID: order.callerUserID)
         await takePlace()
-        await sealing(true)
         do {
-            let record = try await ask(id, order, inputs, triple, work)
-            await sealing(false)
+            let record = try await sealing { try await self.ask(id, order, inputs, triple, work) }
             leavePlace()
             journal.write(.buildSucceeded(record))
             await makeRoom()
             return record
         } catch {
-            await sealing(false)
             leavePlace()
             let isCancelled = Task.isCancelled || error is CancellationError
             let problem =

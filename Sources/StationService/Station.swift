@@ -69,8 +69,8 @@ package actor Station {
     /// When old jobs were last forgotten, in monotonic seconds.
     var forgotJobsAt: Double?
 
-    /// Imports that are not at their end, and sealed bytes that wait for that to be removed.
-    var importsUnderWay = 0
+    /// Imports and builds that are not at their end, and sealed bytes that wait for that to be removed.
+    var sealingsUnderWay = 0
     var unusedImages: Set<SHA256Digest> = []
 
     private var statusSubscribers: [Int: AsyncStream<Control.Status>.Continuation] = [:]
@@ -107,7 +107,18 @@ package actor Station {
         buildRoom = BuildRoom(
             store: store, library: library, journal: journal, imagesDirectory: setup.imagesDirectory,
             buildsDirectory: setup.buildsDirectory, configuration: configuration
-        ) { await ofStation.station?.sealing($0) }
+        ) { build in
+            guard let station = ofStation.station else { throw CancellationError() }
+            let sealing = try await station.sealingBegins()
+            do {
+                let record = try await build()
+                await station.sealingEnded(sealing, hasFailed: false)
+                return record
+            } catch {
+                await station.sealingEnded(sealing, hasFailed: true)
+                throw error
+            }
+        }
         ofStation.station = self
     }
 
@@ -133,6 +144,7 @@ package actor Station {
         lookAtAllDevices(monitor)
         try await store.abandonBuilders()
         try await store.abandonBuilds()
+        let leftovers = try await store.takeLeftovers(among: images.all())
         try await loadSlots(.wasThere)
         resumePreparations()
         await reviewStatistics(isQuiet: true)
@@ -142,7 +154,10 @@ package actor Station {
         for record in devices.values { sayIfElsewhere(record) }
         manager.ready(statusLine)
         watchdog = manager.watch(queue: executor.queue)
-        Task { await forgetOldJobs() }
+        Task {
+            await forgetOldJobs()
+            await removeUnused(leftovers)
+        }
     }
 
     private func startLights() throws {

@@ -93,9 +93,8 @@ extension Station: StationControl {
             byteLimit: try await buildRoom.room(of: .images), expected: expected,
             isRaw: parameters.isRaw,
             fileName: parameters.fileName, member: parameters.member)
+        let sealing = try await sealingBegins()
         let answers = library.perform(.importImage(conditions, companions: parameters.companions), files: files)
-        let before = Set(images.all())
-        importsUnderWay += 1
         return follow(answers) { answer in
             guard case .imported(let sha256, let byteCount, _, let origin) = answer else { return nil }
             let record = ImageRecord(
@@ -112,9 +111,7 @@ extension Station: StationControl {
             await self.buildRoom.makeRoom()
             return try await self.image(named: name.text)
         } whenEnded: { hasFailed in
-            // It may have been sealed all the same, and have got no name.
-            if hasFailed { await self.noteUnused(Set(self.images.all()).subtracting(before)) }
-            await self.importEnded()
+            await self.sealingEnded(sealing, hasFailed: hasFailed)
         }
     }
 
@@ -166,13 +163,31 @@ extension Station: StationControl {
         try await removeUnusedImages()
     }
 
-    /// A build seals an image, too, before any record knows of it.
-    func sealing(_ isUnderWay: Bool) async {
-        if isUnderWay { importsUnderWay += 1 } else { await importEnded() }
+    /// An import or a build is going to seal an image, before any record knows of it.
+    /// - Returns: what `sealingEnded` takes.
+    func sealingBegins() async throws(StationError) -> Int64 {
+        sealingsUnderWay += 1
+        do {
+            return try await store.beginSealing(among: images.all())
+        } catch {
+            sealingsUnderWay -= 1
+            throw error
+        }
     }
 
-    private func importEnded() async {
-        importsUnderWay -= 1
+    /// - Parameter hasFailed: then it may have been sealed all the same, and have got no record.
+    func sealingEnded(_ sealing: Int64, hasFailed: Bool) async {
+        sealingsUnderWay -= 1
+        do {
+            await removeUnused(try await store.endSealing(sealing, among: hasFailed ? images.all() : []))
+        } catch {
+            journal.write(.storeProblem(error))
+        }
+    }
+
+    /// Removes these and others that wait for it, as soon as nobody may be sealing the very same.
+    func removeUnused(_ images: Set<SHA256Digest>) async {
+        noteUnused(images)
         do {
             try await removeUnusedImages()
         } catch {
@@ -182,11 +197,11 @@ extension Station: StationControl {
 
     private func noteUnused(_ images: Set<SHA256Digest>) { unusedImages.formUnion(images) }
 
-    /// Removes bytes that nothing stands for; not while an import may be sealing the very same.
+    /// Removes bytes that nothing stands for; not while somebody may be sealing the very same.
     private func removeUnusedImages() async throws {
-        while importsUnderWay == 0, let sha256 = unusedImages.popFirst() {
-            guard try await !store.isReferenced(sha256) else { continue }
-            try await library.complete(.removeImage(sha256))
+        while sealingsUnderWay == 0, let sha256 = unusedImages.popFirst() {
+            if try await !store.isReferenced(sha256) { try await library.complete(.removeImage(sha256)) }
+            try await store.settleUnused(sha256)
         }
     }
 

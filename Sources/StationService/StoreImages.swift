@@ -13,7 +13,7 @@ extension Store {
 
     /// Lets a name stand for sealed bytes. The same bytes again change nothing, unless they are better vouched for now.
     /// - Parameter replaces: let it stand for these instead of others; assignments keep the old ones.
-    /// - Returns: the bytes that nothing stands for any more, and that may be removed; nil where there are none.
+    /// - Returns: the bytes that nothing stands for any more, and that may be removed, until `settleUnused`; nil where there are none.
     /// - Throws: `image_name_taken`.
     @discardableResult
     package func addImage(_ record: ImageRecord, replaces: Bool) async throws(StationError) -> SHA256Digest? {
@@ -40,14 +40,14 @@ extension Store {
                 try self.note(
                     before == nil ? .importImage : .replaceImage, by: record.importedByUserID, at: time,
                     image: record.name, sha256: record.sha256, in: database)
-                guard let before, try !Self.isReferenced(before.sha256, in: database) else { return nil }
+                guard let before, try Self.noteIfUnused(before.sha256, in: database) else { return nil }
                 return before.sha256
             }
         }
     }
 
     /// Lets a name stand for nothing any more.
-    /// - Returns: the bytes that nothing stands for any more, and that may be removed; nil while another name does.
+    /// - Returns: the bytes that nothing stands for any more, and that may be removed, until `settleUnused`; nil while another name does.
     /// - Throws: `image_unknown`; `image_assigned` while a slot's assignment is of the same bytes.
     @discardableResult
     package func removeImage(named name: ImageName, callerUserID: UInt32) async throws(StationError) -> SHA256Digest? {
@@ -71,7 +71,7 @@ extension Store {
                 try self.endName(name, by: callerUserID, at: time, in: database)
                 try self.note(
                     .removeImage, by: callerUserID, at: time, image: name, sha256: image.sha256, in: database)
-                return try Self.isReferenced(image.sha256, in: database) ? nil : image.sha256
+                return try Self.noteIfUnused(image.sha256, in: database) ? image.sha256 : nil
             }
         }
     }
@@ -107,7 +107,7 @@ extension Store {
             [.real(time.seconds), .integer(Int64(userID)), .text(name.text)])
     }
 
-    private static func isReferenced(_ sha256: SHA256Digest, in database: StoreDatabase) throws(StationError) -> Bool {
+    static func isReferenced(_ sha256: SHA256Digest, in database: StoreDatabase) throws(StationError) -> Bool {
         try !database.query(
             """
             SELECT 1 FROM image_names WHERE sha256 = ?1 AND ended_at IS NULL

@@ -22,6 +22,7 @@ enum StoreSchema {
         StoreMigration(number: 5, name: "builds", statements: builds),
         StoreMigration(number: 6, name: "history by image", statements: historyByImage),
         StoreMigration(number: 7, name: "interrupted jobs", statements: interruptedJobs),
+        StoreMigration(number: 8, name: "leftovers", statements: leftovers),
     ]
 
     // Times are seconds since 1970 by the wall clock; `was_clock_synchronised` says whether it could be believed.
@@ -160,6 +161,18 @@ enum StoreSchema {
     private static let interruptedJobs = """
         -- Asked for once for each slot at every start; without it each time through all jobs of the slot.
         CREATE INDEX jobs_interrupted ON jobs (slot, sequence, id) WHERE verdict = 'interrupted';
+        """
+
+    private static let leftovers = """
+        -- One row while something is being sealed: the images that were in the library before, their SHA-256 between spaces.
+        CREATE TABLE sealings (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            images TEXT NOT NULL
+        ) STRICT;
+        -- Bytes that nothing stood for any more, until they are gone.
+        CREATE TABLE unused_images (
+            sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64)
+        ) STRICT, WITHOUT ROWID;
         """
 
     private static let imageOrigins = """

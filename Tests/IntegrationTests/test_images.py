@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import zipfile
@@ -555,6 +556,55 @@ def test_a_library_that_is_killed_leaves_nothing(library, packed, kind):
             assert failure.value.parameters["code"] == "library_lost"
         os.close(writing)
         assert files_in(library) == [] and names_in(library) == []
+
+
+def seal_and_die(library, data):
+    """Imports bytes; the station is killed when they are sealed and it has not recorded that."""
+    there = set(files_in(library))
+    reading, writing = os.pipe()
+    with Client(library.socket) as client:
+        client.send("ImportImage", {"name": "unrecorded"}, more=True, descriptors=[reading])
+        os.close(reading)
+        os.write(writing, data[:512])
+        pipe = f"pipe:[{os.fstat(writing).st_ino}]"
+        wait_until(lambda: [one for one in library_processes(library) if holds(one, pipe)], 10, "the library")
+        os.kill(library.process.pid, signal.SIGSTOP)
+        sent = 512
+        while sent < len(data):
+            sent += os.write(writing, data[sent:])
+        os.close(writing)
+        sealed, = wait_until(lambda: set(files_in(library)) - there, 10, "the bytes to be sealed")
+        library.stop(signal.SIGKILL)
+    return sealed
+
+
+def test_what_is_sealed_when_the_station_dies_is_removed_at_its_next_start_and_nothing_else(library, tmp_path):
+    kept = import_file(library, write(tmp_path / "kept.img", IMAGE))["sha256"] + ".img"
+    foreign = "0" * 64 + ".img"
+    write(os.path.join(library.state, "images", foreign), IMAGE)
+    sealed = seal_and_die(library, flip(IMAGE, 300_000))
+    assert set(files_in(library)) == {kept, foreign, sealed}
+    library.start()
+    wait_until(lambda: sealed not in files_in(library), 10, "what nobody recorded to go")
+    # A file that the station knows nothing of may be of a store that was lost.
+    assert set(files_in(library)) == {kept, foreign} and names_in(library) == ["kept"]
+    os.unlink(os.path.join(library.state, "images", foreign))
+
+
+def test_what_is_sealed_and_recorded_when_the_station_dies_stays(library):
+    data = flip(IMAGE, 300_000)
+    sealed = seal_and_die(library, data)
+    store = sqlite3.connect(os.path.join(library.state, "store", "station.db"))
+    assert store.execute("SELECT COUNT(*) FROM sealings").fetchone() == (1,)
+    # As if the record had got there, and no more.
+    with store:
+        store.execute("INSERT INTO sealed_images VALUES (?, ?)", (sealed[:64], len(data)))
+        store.execute("INSERT INTO image_names (name, sha256, imported_at, imported_by) VALUES ('recorded', ?, 1, 0)", (sealed[:64],))
+    store.close()
+    library.start()
+    wait_until(lambda: names_in(library) == ["recorded"], 10, "the station")
+    assert "intact" in library.stationctl("image", "verify", "recorded").stdout
+    assert files_in(library) == [sealed]
 
 
 def test_what_is_removed_during_an_import_is_gone_though_who_imports_hangs_up(library, tmp_path):

@@ -1,0 +1,81 @@
+package import StationCore
+
+/// Images in the library that no record stands for.
+///
+/// Only what these tables speak of is ever taken for unused: an image that the store merely does not know may be one of a store
+/// that was damaged, and is worth keeping. They are tables and not variables because a station can die at any time.
+extension Store {
+    /// Notes that something is going to be sealed, which no record will stand for until its bytes are all there.
+    /// - Parameter images: those that are in the library already.
+    /// - Returns: what `endSealing` takes.
+    package func beginSealing(among images: [SHA256Digest]) async throws(StationError) -> Int64 {
+        try await perform { database in
+            try database.run(
+                "INSERT INTO sealings (images) VALUES (?)",
+                [.text(images.map(\.hexadecimal).joined(separator: " "))])
+            return database.lastInsertedKey
+        }
+    }
+
+    /// Notes that it is recorded, or has failed.
+    /// - Parameter images: those that are in the library now; none of what is recorded.
+    /// - Returns: of those that came meanwhile, what nothing stands for: unused from now on, until `settleUnused`. It may be
+    ///   what somebody else is just sealing.
+    package func endSealing(_ sealing: Int64, among images: [SHA256Digest]) async throws(StationError) -> Set<
+        SHA256Digest
+    > {
+        try await perform { database in
+            try database.transaction {
+                let rows = try database.query("DELETE FROM sealings WHERE id = ? RETURNING images", [.integer(sealing)])
+                return Set(try rows.flatMap { row in try Self.noteUnused(images, since: row, in: database) })
+            }
+        }
+    }
+
+    /// What the station before this one sealed without recording it, and what it had no time to remove: unused, until
+    /// `settleUnused`. Some of it may have a record by now.
+    /// - Parameter images: those that are in the library.
+    package func takeLeftovers(among images: [SHA256Digest]) async throws(StationError) -> Set<SHA256Digest> {
+        try await perform { database in
+            try database.transaction {
+                for row in try database.query("DELETE FROM sealings RETURNING images") {
+                    _ = try Self.noteUnused(images, since: row, in: database)
+                }
+                return Set(
+                    try database.query("SELECT sha256 FROM unused_images").map { row throws(StationError) in
+                        guard let sha256 = SHA256Digest(try row.text("sha256")) else { throw row.wrongType("sha256") }
+                        return sha256
+                    })
+            }
+        }
+    }
+
+    /// Notes that unused bytes are gone, or that something stands for them again.
+    package func settleUnused(_ sha256: SHA256Digest) async throws(StationError) {
+        try await perform { database in
+            try database.run("DELETE FROM unused_images WHERE sha256 = ?", [.text(sha256.hexadecimal)])
+            return
+        }
+    }
+
+    /// Notes bytes as unused if nothing stands for them.
+    /// - Returns: whether that is so.
+    static func noteIfUnused(_ sha256: SHA256Digest, in database: StoreDatabase) throws(StationError) -> Bool {
+        if try isReferenced(sha256, in: database) { return false }
+        try database.run(
+            "INSERT INTO unused_images (sha256) VALUES (?) ON CONFLICT DO NOTHING", [.text(sha256.hexadecimal)])
+        return true
+    }
+
+    /// - Parameter sealing: a row of `sealings`.
+    private static func noteUnused(
+        _ images: [SHA256Digest], since sealing: StoreRow, in database: StoreDatabase
+    ) throws(StationError) -> [SHA256Digest] {
+        let before = Set(try sealing.text("images").split(separator: " ").map(String.init))
+        var unused: [SHA256Digest] = []
+        for image in images where !before.contains(image.hexadecimal) {
+            if try noteIfUnused(image, in: database) { unused.append(image) }
+        }
+        return unused
+    }
+}
