@@ -36,13 +36,18 @@ package actor BuildRoom {
     private var buildersInUse: [SHA256Digest: Int] = [:]
     private var freePlaces: Int
     private var queue: [CheckedContinuation<Void, Never>] = []
+    /// Removes sealed bytes that no record needs any more.
+    private let removeUnused: @Sendable (Set<SHA256Digest>) async -> Void
     /// Runs what seals bytes that no record knows of until it has ended.
     private let sealing: @Sendable (_ build: @Sendable () async throws -> BuildRecord) async throws -> BuildRecord
 
-    /// - Parameter sealing: runs each build.
+    /// - Parameters:
+    ///   - removeUnused: removes images as soon as nobody may be sealing the very same.
+    ///   - sealing: runs each build.
     package init(
         store: Store, library: LibraryClient, journal: Journal, imagesDirectory: String, buildsDirectory: String,
         configuration: StationConfiguration,
+        removeUnused: @escaping @Sendable (Set<SHA256Digest>) async -> Void,
         sealing: @escaping @Sendable (_ build: @Sendable () async throws -> BuildRecord) async throws -> BuildRecord
     ) {
         self.store = store
@@ -51,6 +56,7 @@ package actor BuildRoom {
         self.imagesDirectory = imagesDirectory
         self.buildsDirectory = buildsDirectory
         self.configuration = configuration
+        self.removeUnused = removeUnused
         self.sealing = sealing
         freePlaces = configuration.parallelBuilds
     }
@@ -342,7 +348,7 @@ package actor BuildRoom {
                 throw error
             }
             journal.write(.buildFailed(record, problem))
-            try await store.forgetFiles(of: record.id, callerUserID: nil)
+            if let image = try await store.forgetFiles(of: record.id, callerUserID: nil) { await removeUnused([image]) }
             return nil
         }
     }
@@ -417,11 +423,9 @@ package actor BuildRoom {
 
     /// Takes away what a build made; its record stays.
     package func remove(_ build: BuildRecord, callerUserID: UInt32?) async throws {
-        try await store.forgetFiles(of: build.id, callerUserID: callerUserID)
+        let unused = try await store.forgetFiles(of: build.id, callerUserID: callerUserID)
         try await library.complete(.removeBuild(build.id))
-        if let card = build.product?.card, try await !store.isReferenced(card.sha256) {
-            try await library.complete(.removeImage(card.sha256))
-        }
+        if let unused { await removeUnused([unused]) }
     }
 }
 

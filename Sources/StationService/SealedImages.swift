@@ -2,6 +2,19 @@ import Glibc
 package import StationCore
 package import StationLinux
 
+/// How it ended that an import or a build wanted to seal an image.
+enum SealingEnd {
+    case recorded
+    /// It may have been sealed all the same, and have got no record.
+    case failed
+    /// Nobody has heard what became of it: it may be under way still.
+    case unknown
+
+    init(_ error: any Error) {
+        self = (error as? StationError).map { $0.code != "library_lost" } ?? false ? .failed : .unknown
+    }
+}
+
 /// The images that station-library sealed, as stationd sees them: files to be opened for reading, and nothing else.
 package struct SealedImages: Sendable {
     /// Where they are when nobody says otherwise.
@@ -32,10 +45,14 @@ package struct SealedImages: Sendable {
     }
 
     /// All that are there, in no order.
-    package func all() -> [SHA256Digest] {
-        (SmallFile.names(in: directory) ?? []).compactMap { name in
-            name.hasSuffix(".img") ? SHA256Digest(String(name.dropLast(4))) : nil
+    /// - Throws: `vault_unusable` when that cannot be said.
+    package func all() throws(StationError) -> [SHA256Digest] {
+        guard let names = SmallFile.names(in: directory) else {
+            throw StationError(
+                "vault_unusable", "\(directory.printable()) cannot be read",
+                remedy: "systemd-tmpfiles --create")
         }
+        return names.compactMap { $0.hasSuffix(".img") ? SHA256Digest(String($0.dropLast(4))) : nil }
     }
 
     /// Whether it could be opened.

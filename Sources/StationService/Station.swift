@@ -106,16 +106,17 @@ package actor Station {
         let ofStation = Reference()
         buildRoom = BuildRoom(
             store: store, library: library, journal: journal, imagesDirectory: setup.imagesDirectory,
-            buildsDirectory: setup.buildsDirectory, configuration: configuration
+            buildsDirectory: setup.buildsDirectory, configuration: configuration,
+            removeUnused: { await ofStation.station?.removeUnused($0) }
         ) { build in
             guard let station = ofStation.station else { throw CancellationError() }
             let sealing = try await station.sealingBegins()
             do {
                 let record = try await build()
-                await station.sealingEnded(sealing, hasFailed: false)
+                await station.sealingEnded(sealing, .recorded)
                 return record
             } catch {
-                await station.sealingEnded(sealing, hasFailed: true)
+                await station.sealingEnded(sealing, SealingEnd(error))
                 throw error
             }
         }
@@ -144,7 +145,6 @@ package actor Station {
         lookAtAllDevices(monitor)
         try await store.abandonBuilders()
         try await store.abandonBuilds()
-        let leftovers = try await store.takeLeftovers(among: images.all())
         try await loadSlots(.wasThere)
         resumePreparations()
         await reviewStatistics(isQuiet: true)
@@ -156,7 +156,7 @@ package actor Station {
         watchdog = manager.watch(queue: executor.queue)
         Task {
             await forgetOldJobs()
-            await removeUnused(leftovers)
+            await removeLeftovers()
         }
     }
 

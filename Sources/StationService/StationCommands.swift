@@ -110,8 +110,8 @@ extension Station: StationControl {
             if let unused { await self.noteUnused([unused]) }
             await self.buildRoom.makeRoom()
             return try await self.image(named: name.text)
-        } whenEnded: { hasFailed in
-            await self.sealingEnded(sealing, hasFailed: hasFailed)
+        } whenEnded: { end in
+            await self.sealingEnded(sealing, end)
         }
     }
 
@@ -131,23 +131,26 @@ extension Station: StationControl {
     private func follow(
         _ answers: AsyncThrowingStream<LibraryMessage, any Error>,
         finish: @escaping @Sendable (LibraryMessage) async throws -> ImageRecord?,
-        whenEnded: @escaping @Sendable (_ hasFailed: Bool) async -> Void
+        whenEnded: @escaping @Sendable (SealingEnd) async -> Void
     ) -> AsyncThrowingStream<Control.ImportProgress, any Error> {
         let (stream, continuation) = AsyncThrowingStream.makeStream(of: Control.ImportProgress.self)
         let task = Task {
             do {
                 var meter = ImportMeter()
+                // Answers that nobody waits for any more just end.
+                var end = SealingEnd.unknown
                 for try await answer in answers {
                     if case .progress(let step, let done, let total) = answer {
                         continuation.yield(meter.progress(step, done, total, now: SystemClock.monotonicSeconds()))
                     } else if let image = try await finish(answer) {
+                        end = .recorded
                         continuation.yield(meter.end(with: image))
                     }
                 }
-                await whenEnded(false)
+                await whenEnded(end)
                 continuation.finish()
             } catch {
-                await whenEnded(true)
+                await whenEnded(SealingEnd(error))
                 continuation.finish(throwing: error)
             }
         }
@@ -175,11 +178,26 @@ extension Station: StationControl {
         }
     }
 
-    /// - Parameter hasFailed: then it may have been sealed all the same, and have got no record.
-    func sealingEnded(_ sealing: Int64, hasFailed: Bool) async {
+    func sealingEnded(_ sealing: Int64, _ end: SealingEnd) async {
         sealingsUnderWay -= 1
         do {
-            await removeUnused(try await store.endSealing(sealing, among: hasFailed ? images.all() : []))
+            switch end {
+            case .recorded:
+                try await store.sealingSucceeded(sealing)
+                await removeUnused([])
+            case .failed, .unknown:
+                let isOver = end == .failed
+                await removeUnused(try await store.sealingFailed(sealing, isOver: isOver, among: images.all()))
+            }
+        } catch {
+            journal.write(.storeProblem(error))
+        }
+    }
+
+    /// Removes what the station before this one sealed without a record, or had no time to remove.
+    func removeLeftovers() async {
+        do {
+            await removeUnused(try await store.takeLeftovers(among: images.all()))
         } catch {
             journal.write(.storeProblem(error))
         }

@@ -175,18 +175,23 @@ extension Store {
     }
 
     /// Remembers that a build's files are gone; its record stays.
-    package func forgetFiles(of id: BuildID, callerUserID: UInt32?) async throws(StationError) {
+    /// - Returns: its image, if nothing stands for that any more: noted as unused until `settleUnused`.
+    package func forgetFiles(of id: BuildID, callerUserID: UInt32?) async throws(StationError) -> SHA256Digest? {
         let time = clock()
-        try await perform { database in
-            try database.transaction {
+        return try await perform { database in
+            try database.transaction { () -> SHA256Digest? in
                 guard let row = try database.query("SELECT * FROM builds WHERE id = ?", [.text(id.text)]).first else {
-                    return
+                    return nil
                 }
                 var record = try Self.build(row)
                 record.isKept = false
                 try database.run("UPDATE builds SET is_kept = 0 WHERE id = ?", [.text(id.text)])
                 try Self.save(record, in: database)
                 try self.note(.removeBuild, by: callerUserID, at: time, detail: id.text, in: database)
+                guard let image = record.product?.card?.sha256, try Self.noteIfUnused(image, in: database) else {
+                    return nil
+                }
+                return image
             }
         }
     }

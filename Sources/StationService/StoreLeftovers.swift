@@ -7,7 +7,7 @@ package import StationCore
 extension Store {
     /// Notes that something is going to be sealed, which no record will stand for until its bytes are all there.
     /// - Parameter images: those that are in the library already.
-    /// - Returns: what `endSealing` takes.
+    /// - Returns: what `sealingSucceeded` and `sealingFailed` take.
     package func beginSealing(among images: [SHA256Digest]) async throws(StationError) -> Int64 {
         try await perform { database in
             try database.run(
@@ -17,30 +17,45 @@ extension Store {
         }
     }
 
-    /// Notes that it is recorded, or has failed.
-    /// - Parameter images: those that are in the library now; none of what is recorded.
+    /// Notes that what was sealed is recorded.
+    package func sealingSucceeded(_ sealing: Int64) async throws(StationError) {
+        try await perform { database in
+            try database.run("DELETE FROM sealings WHERE id = ?", [.integer(sealing)])
+            return
+        }
+    }
+
+    /// Notes that there will be no record.
+    /// - Parameters:
+    ///   - isOver: false when the library may be sealing still; the next start looks once more.
+    ///   - images: those that are in the library now.
     /// - Returns: of those that came meanwhile, what nothing stands for: unused from now on, until `settleUnused`. It may be
     ///   what somebody else is just sealing.
-    package func endSealing(_ sealing: Int64, among images: [SHA256Digest]) async throws(StationError) -> Set<
-        SHA256Digest
-    > {
+    package func sealingFailed(
+        _ sealing: Int64, isOver: Bool, among images: [SHA256Digest]
+    ) async throws(StationError) -> Set<SHA256Digest> {
         try await perform { database in
             try database.transaction {
-                let rows = try database.query("DELETE FROM sealings WHERE id = ? RETURNING images", [.integer(sealing)])
+                let rows = try database.query(
+                    "UPDATE sealings SET look_count = 1 WHERE id = ? RETURNING images", [.integer(sealing)])
+                if isOver { try database.run("DELETE FROM sealings WHERE id = ?", [.integer(sealing)]) }
                 return Set(try rows.flatMap { row in try Self.noteUnused(images, since: row, in: database) })
             }
         }
     }
 
-    /// What the station before this one sealed without recording it, and what it had no time to remove: unused, until
-    /// `settleUnused`. Some of it may have a record by now.
+    /// What stations before this one sealed without recording it, and what they had no time to remove: unused, until
+    /// `settleUnused`. Some of it may have a record by now. Each sealing is looked for at two starts, since the library may
+    /// outlive its station for a moment.
     /// - Parameter images: those that are in the library.
     package func takeLeftovers(among images: [SHA256Digest]) async throws(StationError) -> Set<SHA256Digest> {
         try await perform { database in
             try database.transaction {
-                for row in try database.query("DELETE FROM sealings RETURNING images") {
+                for row in try database.query("SELECT images FROM sealings WHERE look_count IS NOT NULL") {
                     _ = try Self.noteUnused(images, since: row, in: database)
                 }
+                try database.run("DELETE FROM sealings WHERE look_count >= 1")
+                try database.run("UPDATE sealings SET look_count = look_count + 1 WHERE look_count IS NOT NULL")
                 return Set(
                     try database.query("SELECT sha256 FROM unused_images").map { row throws(StationError) in
                         guard let sha256 = SHA256Digest(try row.text("sha256")) else { throw row.wrongType("sha256") }
@@ -56,6 +71,11 @@ extension Store {
             try database.run("DELETE FROM unused_images WHERE sha256 = ?", [.text(sha256.hexadecimal)])
             return
         }
+    }
+
+    /// What was under way when the store was written last is over: its station is gone. For the opening of the store.
+    static func endSealings(_ database: StoreDatabase) throws(StationError) {
+        try database.run("UPDATE sealings SET look_count = 0 WHERE look_count IS NULL")
     }
 
     /// Notes bytes as unused if nothing stands for them.

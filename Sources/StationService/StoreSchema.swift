@@ -164,10 +164,12 @@ enum StoreSchema {
         """
 
     private static let leftovers = """
-        -- One row while something is being sealed: the images that were in the library before, their SHA-256 between spaces.
+        -- One row for what is being sealed, or may have been without a record: the images that were in the library before, their
+        -- SHA-256 between spaces; and how often what came of it has been looked for, NULL while it is under way.
         CREATE TABLE sealings (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
-            images TEXT NOT NULL
+            images TEXT NOT NULL,
+            look_count INTEGER CHECK (look_count >= 0)
         ) STRICT;
         -- Bytes that nothing stood for any more, until they are gone.
         CREATE TABLE unused_images (

@@ -1,6 +1,7 @@
 """README's first hour, command by command, on a machine that has never seen the station."""
 import re
 import shlex
+import subprocess
 import sys
 import time
 
@@ -9,6 +10,11 @@ from guest_station import ROOT, SHIPPED, Station, bootable_bytes, install_statio
 
 sys.path.insert(0, str(ROOT / "packaging" / "practice"))
 from practice_builder import SigningKey, make_server_tree  # noqa: E402 (the path must be set first)
+
+#: What the station needs, and nobody else in the machine.
+FOR_THE_STATION = ["libarchive13", "libcurl4", "libyaml-0-2"]
+#: Where the machine's apt is told to get it.
+DEBIAN, SOURCES = "/mnt/share/debian", "/etc/apt/sources.list.d/bench.list"
 
 
 def commands():
@@ -58,7 +64,6 @@ class Reader:
 
 @pytest.mark.nightly
 def test_the_first_hour_is_as_readme_tells_it(session_station, machine, share_directory, new_card, tmp_path):
-    machine.run("dpkg --purge flashing-station", timeout=180)
     key = SigningKey(tmp_path / "keys")
     mirror = share_directory / "first-hour"
     make_server_tree(mirror, release="24.10.8", target="bcm27xx", subtarget="bcm2711", key=key,
@@ -66,18 +71,43 @@ def test_the_first_hour_is_as_readme_tells_it(session_station, machine, share_di
     public = key.publish(tmp_path / "public")
     server = machine.start("exec python3 -m http.server 8080 --bind 127.0.0.1 --directory /mnt/share/first-hour")
     try:
+        machine.run("dpkg --purge flashing-station", timeout=180)
+        lacking = make_bare(machine, share_directory)
         walk(machine, share_directory, new_card, public)
+        # It was apt that brought them.
+        machine.run(f"dpkg --status {' '.join(lacking)} > /dev/null")
     finally:
         server.stop()
         machine.run("dpkg --purge flashing-station; userdel --remove ann", check=False, timeout=180)
+        machine.run(f"rm {SOURCES}; dpkg --force-unsafe-io --install --skip-same-version {DEBIAN}/*.deb", check=False, timeout=180)
         install_station(machine, share_directory)
+
+
+def make_bare(machine, share):
+    """Takes from the machine what nobody there but the station needs, and gives its apt a repository that has it.
+
+    Returns the packages' names.
+    """
+    # With whatever only these needed.
+    machine.run(f"export DEBIAN_FRONTEND=noninteractive; apt-get --yes --auto-remove purge {' '.join(FOR_THE_STATION)}", timeout=300)
+    log = machine.read("/var/log/apt/history.log")
+    lacking = re.findall(r"(?:^Purge: |, )([a-z0-9.+-]+):amd64", log[log.rindex("Start-Date"):], re.MULTILINE)
+    assert set(FOR_THE_STATION) <= set(lacking), log
+    repository = share / "debian"
+    repository.mkdir()
+    subprocess.run(["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *lacking], cwd=repository, check=True)
+    index = subprocess.run(["dpkg-scanpackages", "--multiversion", "."], cwd=repository, check=True, capture_output=True)
+    (repository / "Packages").write_bytes(index.stdout)
+    machine.put(f"deb [trusted=yes] file:{DEBIAN} ./\n".encode(), SOURCES, mode=0o644)
+    machine.run("apt-get -qq update", timeout=120)
+    return lacking
 
 
 def walk(machine, share, new_card, public):
     ann = Reader(machine, share)
     # The host has built it already; what is installed is that package.
     assert ann.left.pop(0) == "packaging/build-deb"
-    ann.type("sudo apt install ./.build/flashing-station_*.deb", timeout=400)
+    ann.type("sudo apt install ./.build/flashing-station_*.deb", stdin="y\n", timeout=400)
     ann.type('sudo adduser "$USER" station-operator')
     machine.put(b"[Station]\nBootSettleSec=0\n[ImageBuilder]\nMirrors=http://127.0.0.1:8080\n[Build]\nNetwork=offline\n",
                 "/etc/flashing-station/station.conf.d/bench.conf", mode=0o644)

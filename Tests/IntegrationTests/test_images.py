@@ -558,8 +558,16 @@ def test_a_library_that_is_killed_leaves_nothing(library, packed, kind):
         assert files_in(library) == [] and names_in(library) == []
 
 
+@pytest.fixture
+def mortal(programs):
+    """A station of its own, which nothing happened to."""
+    with PracticeStation(programs) as station:
+        station.start()
+        yield station
+
+
 def seal_and_die(library, data):
-    """Imports bytes; the station is killed when they are sealed and it has not recorded that."""
+    """Imports bytes; the station is killed when they are sealed and it has not recorded that. Returns the file's name."""
     there = set(files_in(library))
     reading, writing = os.pipe()
     with Client(library.socket) as client:
@@ -569,42 +577,49 @@ def seal_and_die(library, data):
         pipe = f"pipe:[{os.fstat(writing).st_ino}]"
         wait_until(lambda: [one for one in library_processes(library) if holds(one, pipe)], 10, "the library")
         os.kill(library.process.pid, signal.SIGSTOP)
-        sent = 512
-        while sent < len(data):
-            sent += os.write(writing, data[sent:])
-        os.close(writing)
-        sealed, = wait_until(lambda: set(files_in(library)) - there, 10, "the bytes to be sealed")
-        library.stop(signal.SIGKILL)
-    return sealed
+        try:
+            sent = 512
+            while sent < len(data):
+                sent += os.write(writing, data[sent:])
+            os.close(writing)
+            return wait_until(lambda: [name for name in files_in(library) if name.endswith(".img") and name not in there], 10,
+                              "the bytes to be sealed")[0]
+        finally:
+            library.stop(signal.SIGKILL)
 
 
-def test_what_is_sealed_when_the_station_dies_is_removed_at_its_next_start_and_nothing_else(library, tmp_path):
-    kept = import_file(library, write(tmp_path / "kept.img", IMAGE))["sha256"] + ".img"
+def left_over(library):
+    """What the store says of it: how often each sealing without a record was looked for, and what waits to be removed."""
+    with contextlib.closing(sqlite3.connect(os.path.join(library.state, "store", "station.db"))) as store:
+        return ([count for count, in store.execute("SELECT look_count FROM sealings")],
+                [name for name, in store.execute("SELECT sha256 FROM unused_images")])
+
+
+def test_what_is_sealed_when_the_station_dies_is_removed_at_its_next_start_and_nothing_else(mortal, tmp_path):
+    kept = import_file(mortal, write(tmp_path / "kept.img", IMAGE))["sha256"] + ".img"
     foreign = "0" * 64 + ".img"
-    write(os.path.join(library.state, "images", foreign), IMAGE)
-    sealed = seal_and_die(library, flip(IMAGE, 300_000))
-    assert set(files_in(library)) == {kept, foreign, sealed}
-    library.start()
-    wait_until(lambda: sealed not in files_in(library), 10, "what nobody recorded to go")
+    write(os.path.join(mortal.state, "images", foreign), IMAGE)
+    sealed = seal_and_die(mortal, flip(IMAGE, 300_000))
+    assert set(files_in(mortal)) == {kept, foreign, sealed}
+    mortal.start()
+    wait_until(lambda: left_over(mortal) == ([1], []), 10, "what nobody recorded to be looked for and removed")
     # A file that the station knows nothing of may be of a store that was lost.
-    assert set(files_in(library)) == {kept, foreign} and names_in(library) == ["kept"]
-    os.unlink(os.path.join(library.state, "images", foreign))
+    assert set(files_in(mortal)) == {kept, foreign} and names_in(mortal) == ["kept"]
 
 
-def test_what_is_sealed_and_recorded_when_the_station_dies_stays(library):
+def test_what_is_sealed_and_recorded_when_the_station_dies_stays(mortal):
     data = flip(IMAGE, 300_000)
-    sealed = seal_and_die(library, data)
-    store = sqlite3.connect(os.path.join(library.state, "store", "station.db"))
-    assert store.execute("SELECT COUNT(*) FROM sealings").fetchone() == (1,)
+    sealed = seal_and_die(mortal, data)
+    assert None in left_over(mortal)[0]
     # As if the record had got there, and no more.
-    with store:
+    with contextlib.closing(sqlite3.connect(os.path.join(mortal.state, "store", "station.db"))) as store, store:
         store.execute("INSERT INTO sealed_images VALUES (?, ?)", (sealed[:64], len(data)))
         store.execute("INSERT INTO image_names (name, sha256, imported_at, imported_by) VALUES ('recorded', ?, 1, 0)", (sealed[:64],))
-    store.close()
-    library.start()
-    wait_until(lambda: names_in(library) == ["recorded"], 10, "the station")
-    assert "intact" in library.stationctl("image", "verify", "recorded").stdout
-    assert files_in(library) == [sealed]
+    mortal.start()
+    wait_until(lambda: left_over(mortal) == ([1], []), 10, "it to be looked for")
+    assert names_in(mortal) == ["recorded"]
+    assert "intact" in mortal.stationctl("image", "verify", "recorded").stdout
+    assert files_in(mortal) == [sealed]
 
 
 def test_what_is_removed_during_an_import_is_gone_though_who_imports_hangs_up(library, tmp_path):

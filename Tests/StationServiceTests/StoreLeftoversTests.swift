@@ -20,11 +20,16 @@ struct StoreLeftoversTests {
         let store = try late.open(bootID: "boot2")
         let there = [old, recorded.sha256, lost]
         #expect(try await store.takeLeftovers(among: there) == [lost])
-        // Still, after one more death, until it is gone.
-        let again = try late.pullThePlug().open(bootID: "boot3")
-        #expect(try await again.takeLeftovers(among: [old, lost, StoreBench.digest("d")]) == [lost])
+        // Still, after one more death, until it is gone; and what the library sealed after the first look.
+        let later = try late.pullThePlug()
+        let again = try later.open(bootID: "boot3")
+        let belated = try StoreBench.digest("d")
+        #expect(try await again.takeLeftovers(among: there + [belated]) == [lost, belated])
         try await again.settleUnused(lost)
-        #expect(try await again.takeLeftovers(among: there).isEmpty)
+        try await again.settleUnused(belated)
+        // That was the second look, and the last.
+        let last = try later.pullThePlug().open(bootID: "boot4")
+        #expect(try await last.takeLeftovers(among: there + [belated]).isEmpty)
     }
 
     @Test("an end without a record is told at once, one with a record is none")
@@ -35,11 +40,31 @@ struct StoreLeftoversTests {
         )
         let good = try await store.beginSealing(among: [old])
         try await store.addImage(recorded, replaces: false)
-        #expect(try await store.endSealing(good, among: [old, recorded.sha256]).isEmpty)
-        let bad = try await store.beginSealing(among: [old, recorded.sha256])
-        #expect(try await store.endSealing(bad, among: [old, recorded.sha256, lost]) == [lost])
-        #expect(try await store.endSealing(bad, among: [old, lost]).isEmpty)
-        #expect(try await store.takeLeftovers(among: [old, recorded.sha256, lost]) == [lost])
+        try await store.sealingSucceeded(good)
+        let bad = try await store.beginSealing(among: [old])
+        #expect(try await store.sealingFailed(bad, isOver: true, among: [old, recorded.sha256, lost]) == [lost])
+        let belated = try StoreBench.digest("d")
+        #expect(try await store.takeLeftovers(among: [old, recorded.sha256, lost, belated]) == [lost])
+    }
+
+    @Test("what the library seals when nobody waits for it any more is found at the next start")
+    func unheard() async throws {
+        let bench = try StoreBench()
+        let (old, belated) = (try StoreBench.digest("a"), try StoreBench.digest("b"))
+        let early = try bench.open()
+        let sealing = try await early.beginSealing(among: [old])
+        #expect(try await early.sealingFailed(sealing, isOver: false, among: [old]).isEmpty)
+        let late = try bench.pullThePlug()
+        #expect(try await late.open(bootID: "boot2").takeLeftovers(among: [old, belated]) == [belated])
+    }
+
+    @Test("what is under way is nobody's leftover")
+    func underWay() async throws {
+        let store = try StoreBench().open()
+        let (old, new) = (try StoreBench.digest("a"), try StoreBench.digest("b"))
+        let sealing = try await store.beginSealing(among: [old])
+        #expect(try await store.takeLeftovers(among: [old, new]).isEmpty)
+        #expect(try await store.sealingFailed(sealing, isOver: true, among: [old, new]) == [new])
     }
 
     @Test("bytes whose last name went are unused until they are settled")
