@@ -43,8 +43,8 @@ def test_a_daemon_that_is_killed_takes_its_writer_with_it_and_does_the_card_agai
     gone = moment(machine, "UNIT=station-writer@slot1.service", "_PID=1", where=lambda entry: int(
         entry["__MONOTONIC_TIMESTAMP"]) / 1e6 > killed and "code=exited" in entry["MESSAGE"])
     print(f"the writer was gone {gone - killed:.2f} s after the daemon was killed")
-    # 0.8 s are the writer's own limit; the rest is emulation, and systemd's word in the journal.
-    assert gone - killed < 2
+    # 0.8 s are the writer's own limit, and 5 s systemd's, which would say so; the rest is emulation.
+    assert gone - killed < 5
     station.wait_state("slot1", "passed")
     jobs = jobs_of(station, "slot1", since)
     assert [(verdict(job["report"]), job["trigger"]) for job in jobs] == [
@@ -80,7 +80,8 @@ def test_a_stopped_station_stays_stopped_and_does_the_interrupted_card_again_whe
         read a rest < /proc/uptime; systemctl stop stationd.service; read b rest < /proc/uptime
         echo "$a $b" | awk '{print $2 - $1}'""").stdout)
     print(f"systemctl stop took {seconds} s with a job running")
-    assert seconds < 2
+    # Systemd's patience is 10 s, and its result would be another.
+    assert seconds < 10
     assert machine.run("systemctl show -P Result stationd.service").stdout.strip() == "success"
     machine.usb_throttle(reader, None)
     machine.run("udevadm trigger --action=change --subsystem-match=block --settle")

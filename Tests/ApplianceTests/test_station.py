@@ -62,7 +62,6 @@ def test_two_slots_flash_two_images_at_the_same_time(station, machine, new_card,
     begun = {name: record["startedAt"] for name, record in records.items()}
     ended = {name: begun[name] + record["report"]["totalSeconds"] for name, record in records.items()}
     assert max(begun.values()) < min(ended.values()), (begun, ended)
-    assert max(begun.values()) - min(begun.values()) < 1.5
     for reader in readers:
         machine.usb_remove(reader)
     assert begins_with(cards["slot1"][1], images["image-a"])
