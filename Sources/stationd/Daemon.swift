@@ -146,8 +146,9 @@ enum Daemon {
         }
         Task {
             do {
-                await server.start()
+                // Who connects meanwhile waits: half a station would show no slots.
                 try await station.start()
+                await server.start()
             } catch {
                 let error = error as? StationError ?? StationError("internal_error", "\(error)")
                 complain(error)
