@@ -11,7 +11,7 @@ from guest_station import ROOT, SHIPPED, Station, bootable_bytes, install_statio
 sys.path.insert(0, str(ROOT / "packaging" / "practice"))
 from practice_builder import SigningKey, make_server_tree  # noqa: E402 (the path must be set first)
 
-#: What the station needs, and nobody else in the machine.
+#: What the station needs, and little else in the machine.
 FOR_THE_STATION = ["libarchive13", "libcurl4", "libyaml-0-2"]
 #: Where the machine's apt is told to get it.
 DEBIAN, SOURCES = "/mnt/share/debian", "/etc/apt/sources.list.d/bench.list"
@@ -72,10 +72,10 @@ def test_the_first_hour_is_as_readme_tells_it(session_station, machine, share_di
     server = machine.start("exec python3 -m http.server 8080 --bind 127.0.0.1 --directory /mnt/share/first-hour")
     try:
         machine.run("dpkg --purge flashing-station", timeout=180)
-        lacking = make_bare(machine, share_directory)
+        make_bare(machine, share_directory)
         walk(machine, share_directory, new_card, public)
         # It was apt that brought them.
-        machine.run(f"dpkg --status {' '.join(lacking)} > /dev/null")
+        machine.run(f"dpkg --status {' '.join(FOR_THE_STATION)} > /dev/null")
     finally:
         server.stop()
         machine.run("dpkg --purge flashing-station; userdel --remove ann", check=False, timeout=180)
@@ -84,11 +84,8 @@ def test_the_first_hour_is_as_readme_tells_it(session_station, machine, share_di
 
 
 def make_bare(machine, share):
-    """Takes from the machine what nobody there but the station needs, and gives its apt a repository that has it.
-
-    Returns the packages' names.
-    """
-    # With whatever only these needed.
+    """Takes from the machine what the station needs, and gives its apt a repository that has it."""
+    # With whatever needs them, and what only they needed.
     machine.run(f"export DEBIAN_FRONTEND=noninteractive; apt-get --yes --auto-remove purge {' '.join(FOR_THE_STATION)}", timeout=300)
     log = machine.read("/var/log/apt/history.log")
     lacking = re.findall(r"(?:^Purge: |, )([a-z0-9.+-]+):amd64", log[log.rindex("Start-Date"):], re.MULTILINE)
@@ -100,7 +97,6 @@ def make_bare(machine, share):
     (repository / "Packages").write_bytes(index.stdout)
     machine.put(f"deb [trusted=yes] file:{DEBIAN} ./\n".encode(), SOURCES, mode=0o644)
     machine.run("apt-get -qq update", timeout=120)
-    return lacking
 
 
 def walk(machine, share, new_card, public):
