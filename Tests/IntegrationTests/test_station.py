@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -486,6 +487,26 @@ def test_a_restart_with_a_finished_card_in_starts_nothing(station):
             station.start()
             assert station.wait_for_state("slot1", "passed", "running", "waiting")["state"] == "passed"
         assert verdicts(station) == [("passed", None, "insertion")]
+
+
+def test_who_connects_while_the_station_starts_is_shown_all_of_it(bare):
+    names = [f"early{number}" for number in range(1, 9)]
+    for number, name in enumerate(names, 1):
+        bare.declare(name, str(number))
+    shown = []
+
+    def ask():
+        while not shown:
+            with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                shown.append([slot["name"] for slot in bare.call("GetStatus")["slots"]])
+
+    for _ in range(3):
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        bare.start()
+        asking.join()
+        assert shown.pop() == names
+        bare.stop()
 
 
 @pytest.mark.parametrize("phase", ["probing", "writing", "verifying"])
