@@ -145,6 +145,7 @@ package actor Station {
         lookAtAllDevices(monitor)
         try await store.abandonBuilders()
         try await store.abandonBuilds()
+        do { try await store.abandonSealings() } catch { journal.write(.storeProblem(error)) }
         try await loadSlots(.wasThere)
         resumePreparations()
         await reviewStatistics(isQuiet: true)

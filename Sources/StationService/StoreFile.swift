@@ -59,7 +59,6 @@ struct StoreFile {
                     + "PRAGMA cell_size_check = ON")
             try StoreSchema.migrate(database, path: path, steps: steps, now: now)
             if applied == 0 { try Descriptor(opening: directory(of: path), O_RDONLY).synchronise() }
-            try Store.endSealings(database)
             return (database, try Store.endUnfinishedJobs(database))
         } catch let error as StationError {
             throw error

@@ -44,6 +44,14 @@ extension Store {
         }
     }
 
+    /// Ends what was being sealed when the station went away; for start-up.
+    package func abandonSealings() async throws(StationError) {
+        try await perform { database in
+            try database.run("UPDATE sealings SET look_count = 0 WHERE look_count IS NULL")
+            return
+        }
+    }
+
     /// What stations before this one sealed without recording it, and what they had no time to remove: unused, until
     /// `settleUnused`. Some of it may have a record by now. Each sealing is looked for at two starts, since the library may
     /// outlive its station for a moment.
@@ -71,11 +79,6 @@ extension Store {
             try database.run("DELETE FROM unused_images WHERE sha256 = ?", [.text(sha256.hexadecimal)])
             return
         }
-    }
-
-    /// What was under way when the store was written last is over: its station is gone. For the opening of the store.
-    static func endSealings(_ database: StoreDatabase) throws(StationError) {
-        try database.run("UPDATE sealings SET look_count = 0 WHERE look_count IS NULL")
     }
 
     /// Notes bytes as unused if nothing stands for them.

@@ -18,17 +18,20 @@ struct StoreLeftoversTests {
 
         let late = try bench.pullThePlug()
         let store = try late.open(bootID: "boot2")
+        try await store.abandonSealings()
         let there = [old, recorded.sha256, lost]
         #expect(try await store.takeLeftovers(among: there) == [lost])
         // Still, after one more death, until it is gone; and what the library sealed after the first look.
         let later = try late.pullThePlug()
         let again = try later.open(bootID: "boot3")
+        try await again.abandonSealings()
         let belated = try StoreBench.digest("d")
         #expect(try await again.takeLeftovers(among: there + [belated]) == [lost, belated])
         try await again.settleUnused(lost)
         try await again.settleUnused(belated)
         // That was the second look, and the last.
         let last = try later.pullThePlug().open(bootID: "boot4")
+        try await last.abandonSealings()
         #expect(try await last.takeLeftovers(among: there + [belated]).isEmpty)
     }
 
