@@ -2,19 +2,6 @@ import Glibc
 package import StationCore
 package import StationLinux
 
-/// How it ended that an import or a build wanted to seal an image.
-enum SealingEnd {
-    case recorded
-    /// It may have been sealed all the same, and have got no record.
-    case failed
-    /// Nobody has heard what became of it: it may be under way still.
-    case unknown
-
-    init(_ error: any Error) {
-        self = (error as? StationError).map { $0.code != "library_lost" } ?? false ? .failed : .unknown
-    }
-}
-
 /// The images that station-library sealed, as stationd sees them: files to be opened for reading, and nothing else.
 package struct SealedImages: Sendable {
     /// Where they are when nobody says otherwise.

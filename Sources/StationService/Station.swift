@@ -110,15 +110,7 @@ package actor Station {
             removeUnused: { await ofStation.station?.removeUnused($0) }
         ) { build in
             guard let station = ofStation.station else { throw CancellationError() }
-            let sealing = try await station.sealingBegins()
-            do {
-                let record = try await build()
-                await station.sealingEnded(sealing, .recorded)
-                return record
-            } catch {
-                await station.sealingEnded(sealing, SealingEnd(error))
-                throw error
-            }
+            return try await station.sealing(build)
         }
         ofStation.station = self
     }

@@ -166,63 +166,6 @@ extension Station: StationControl {
         try await removeUnusedImages()
     }
 
-    /// An import or a build is going to seal an image, before any record knows of it.
-    /// - Returns: what `sealingEnded` takes.
-    func sealingBegins() async throws(StationError) -> Int64 {
-        sealingsUnderWay += 1
-        do {
-            return try await store.beginSealing(among: images.all())
-        } catch {
-            sealingsUnderWay -= 1
-            throw error
-        }
-    }
-
-    func sealingEnded(_ sealing: Int64, _ end: SealingEnd) async {
-        sealingsUnderWay -= 1
-        do {
-            switch end {
-            case .recorded:
-                try await store.sealingSucceeded(sealing)
-                await removeUnused([])
-            case .failed, .unknown:
-                let isOver = end == .failed
-                await removeUnused(try await store.sealingFailed(sealing, isOver: isOver, among: images.all()))
-            }
-        } catch {
-            journal.write(.storeProblem(error))
-        }
-    }
-
-    /// Removes what the station before this one sealed without a record, or had no time to remove.
-    func removeLeftovers() async {
-        do {
-            await removeUnused(try await store.takeLeftovers(among: images.all()))
-        } catch {
-            journal.write(.storeProblem(error))
-        }
-    }
-
-    /// Removes these and others that wait for it, as soon as nobody may be sealing the very same.
-    func removeUnused(_ images: Set<SHA256Digest>) async {
-        noteUnused(images)
-        do {
-            try await removeUnusedImages()
-        } catch {
-            journal.write(.storeProblem(error as? StationError ?? StationError("library_lost", "\(error)")))
-        }
-    }
-
-    private func noteUnused(_ images: Set<SHA256Digest>) { unusedImages.formUnion(images) }
-
-    /// Removes bytes that nothing stands for; not while somebody may be sealing the very same.
-    private func removeUnusedImages() async throws {
-        while sealingsUnderWay == 0, let sha256 = unusedImages.popFirst() {
-            if try await !store.isReferenced(sha256) { try await library.complete(.removeImage(sha256)) }
-            try await store.settleUnused(sha256)
-        }
-    }
-
     private func image(named text: String) async throws -> ImageRecord {
         let name = try ImageName(text)
         if let record = try await store.image(named: name) { return record }

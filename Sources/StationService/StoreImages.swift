@@ -13,7 +13,7 @@ extension Store {
 
     /// Lets a name stand for sealed bytes. The same bytes again change nothing, unless they are better vouched for now.
     /// - Parameter replaces: let it stand for these instead of others; assignments keep the old ones.
-    /// - Returns: the bytes that nothing stands for any more, and noted as unused until `settleUnused`; nil where there are none.
+    /// - Returns: the bytes that nothing stands for any more, noted as unused until `settleUnused`; nil where there are none.
     /// - Throws: `image_name_taken`.
     @discardableResult
     package func addImage(_ record: ImageRecord, replaces: Bool) async throws(StationError) -> SHA256Digest? {
@@ -47,7 +47,7 @@ extension Store {
     }
 
     /// Lets a name stand for nothing any more.
-    /// - Returns: the bytes that nothing stands for any more, and noted as unused until `settleUnused`; nil while another name does.
+    /// - Returns: the bytes that nothing stands for any more, noted as unused until `settleUnused`; nil while another name does.
     /// - Throws: `image_unknown`; `image_assigned` while a slot's assignment is of the same bytes.
     @discardableResult
     package func removeImage(named name: ImageName, callerUserID: UInt32) async throws(StationError) -> SHA256Digest? {

@@ -1,5 +1,18 @@
 package import StationCore
 
+/// How it ended that an import or a build wanted to seal an image.
+package enum SealingEnd: Sendable {
+    case recorded
+    /// It may have been sealed all the same, and have got no record.
+    case failed
+    /// Nobody has heard what became of it: it may be under way still.
+    case unknown
+
+    package init(_ error: any Error) {
+        self = if let error = error as? StationError, error.code != "library_lost" { .failed } else { .unknown }
+    }
+}
+
 /// Images in the library that no record stands for.
 ///
 /// Only what these tables speak of is ever taken for unused: an image that the store merely does not know may be one of a store
@@ -7,7 +20,7 @@ package import StationCore
 extension Store {
     /// Notes that something is going to be sealed, which no record will stand for until its bytes are all there.
     /// - Parameter images: those that are in the library already.
-    /// - Returns: what `sealingSucceeded` and `sealingFailed` take.
+    /// - Returns: what `endSealing` takes.
     package func beginSealing(among images: [SHA256Digest]) async throws(StationError) -> Int64 {
         try await perform { database in
             try database.run(
@@ -17,28 +30,20 @@ extension Store {
         }
     }
 
-    /// Notes that what was sealed is recorded.
-    package func sealingSucceeded(_ sealing: Int64) async throws(StationError) {
-        try await perform { database in
-            try database.run("DELETE FROM sealings WHERE id = ?", [.integer(sealing)])
-            return
-        }
-    }
-
-    /// Notes that there will be no record.
-    /// - Parameters:
-    ///   - isOver: false when the library may be sealing still; the next start looks once more.
-    ///   - images: those that are in the library now.
-    /// - Returns: of those that came meanwhile, what nothing stands for: unused from now on, until `settleUnused`. It may be
-    ///   what somebody else is just sealing.
-    package func sealingFailed(
-        _ sealing: Int64, isOver: Bool, among images: [SHA256Digest]
+    /// Notes how it ended.
+    /// - Parameter images: those that are in the library now.
+    /// - Returns: without a record, of the images that came meanwhile what nothing stands for: unused from now on, until
+    ///   `settleUnused`. It may be what somebody else is just sealing.
+    package func endSealing(
+        _ sealing: Int64, _ end: SealingEnd, among images: [SHA256Digest]
     ) async throws(StationError) -> Set<SHA256Digest> {
-        try await perform { database in
+        // What may be under way still is looked for once more, at the next start.
+        let statement =
+            end == .unknown ? "UPDATE sealings SET look_count = 1 WHERE id = ?" : "DELETE FROM sealings WHERE id = ?"
+        return try await perform { database in
             try database.transaction {
-                let rows = try database.query(
-                    "UPDATE sealings SET look_count = 1 WHERE id = ? RETURNING images", [.integer(sealing)])
-                if isOver { try database.run("DELETE FROM sealings WHERE id = ?", [.integer(sealing)]) }
+                let rows = try database.query(statement + " RETURNING images", [.integer(sealing)])
+                if end == .recorded { return [] }
                 return Set(try rows.flatMap { row in try Self.noteUnused(images, since: row, in: database) })
             }
         }

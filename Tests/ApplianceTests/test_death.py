@@ -43,7 +43,7 @@ def test_a_daemon_that_is_killed_takes_its_writer_with_it_and_does_the_card_agai
     gone = moment(machine, "UNIT=station-writer@slot1.service", "_PID=1", where=lambda entry: int(
         entry["__MONOTONIC_TIMESTAMP"]) / 1e6 > killed and "code=exited" in entry["MESSAGE"])
     print(f"the writer was gone {gone - killed:.2f} s after the daemon was killed")
-    # 0.8 s are the writer's own limit, and 5 s systemd's, which would say so; the rest is emulation.
+    # 0.8 s are the writer's own limit, and IntegrationTests hold it to 1 s; the rest is an emulated processor that others share.
     assert gone - killed < 5
     station.wait_state("slot1", "passed")
     jobs = jobs_of(station, "slot1", since)
@@ -80,8 +80,8 @@ def test_a_stopped_station_stays_stopped_and_does_the_interrupted_card_again_whe
         read a rest < /proc/uptime; systemctl stop stationd.service; read b rest < /proc/uptime
         echo "$a $b" | awk '{print $2 - $1}'""").stdout)
     print(f"systemctl stop took {seconds} s with a job running")
-    # Systemd's patience is 10 s, and its result would be another.
-    assert seconds < 10
+    # IntegrationTests hold a stop to 2 s; here the processor is emulated, and others share it. Half of systemd's patience.
+    assert seconds < 5
     assert machine.run("systemctl show -P Result stationd.service").stdout.strip() == "success"
     machine.usb_throttle(reader, None)
     machine.run("udevadm trigger --action=change --subsystem-match=block --settle")

@@ -625,6 +625,7 @@ def test_what_is_sealed_and_recorded_when_the_station_dies_stays(mortal):
 def test_what_is_removed_during_an_import_is_gone_though_who_imports_hangs_up(library, tmp_path):
     """The bytes wait for the import's end; the task that then removes them is that of a client who has gone."""
     old = import_file(library, write(tmp_path / "old.img", IMAGE))
+    unheard = left_over(library)[0].count(1)
     for _ in range(10):
         reading, writing = os.pipe()
         pipe = f"pipe:[{os.fstat(reading).st_ino}]"
@@ -637,6 +638,8 @@ def test_what_is_removed_during_an_import_is_gone_though_who_imports_hangs_up(li
         wait_until(lambda: files_in(library) == [], 10, "the bytes to go")
         os.close(writing)
         old = import_file(library, tmp_path / "old.img")
+    # Nobody has heard how the imports ended: the next start looks for what they may have sealed.
+    wait_until(lambda: left_over(library) == ([1] * (unheard + 10), []), 10, "a note of each")
 
 
 def test_a_bit_that_rots_in_the_library_is_found_by_verify_and_by_no_card_passed(library, tmp_path):

@@ -43,9 +43,9 @@ struct StoreLeftoversTests {
         )
         let good = try await store.beginSealing(among: [old])
         try await store.addImage(recorded, replaces: false)
-        try await store.sealingSucceeded(good)
+        #expect(try await store.endSealing(good, .recorded, among: [old, recorded.sha256, lost]).isEmpty)
         let bad = try await store.beginSealing(among: [old])
-        #expect(try await store.sealingFailed(bad, isOver: true, among: [old, recorded.sha256, lost]) == [lost])
+        #expect(try await store.endSealing(bad, .failed, among: [old, recorded.sha256, lost]) == [lost])
         let belated = try StoreBench.digest("d")
         #expect(try await store.takeLeftovers(among: [old, recorded.sha256, lost, belated]) == [lost])
     }
@@ -56,7 +56,7 @@ struct StoreLeftoversTests {
         let (old, belated) = (try StoreBench.digest("a"), try StoreBench.digest("b"))
         let early = try bench.open()
         let sealing = try await early.beginSealing(among: [old])
-        #expect(try await early.sealingFailed(sealing, isOver: false, among: [old]).isEmpty)
+        #expect(try await early.endSealing(sealing, .unknown, among: [old]).isEmpty)
         let late = try bench.pullThePlug()
         #expect(try await late.open(bootID: "boot2").takeLeftovers(among: [old, belated]) == [belated])
     }
@@ -67,7 +67,7 @@ struct StoreLeftoversTests {
         let (old, new) = (try StoreBench.digest("a"), try StoreBench.digest("b"))
         let sealing = try await store.beginSealing(among: [old])
         #expect(try await store.takeLeftovers(among: [old, new]).isEmpty)
-        #expect(try await store.sealingFailed(sealing, isOver: true, among: [old, new]) == [new])
+        #expect(try await store.endSealing(sealing, .failed, among: [old, new]) == [new])
     }
 
     @Test("bytes whose last name went are unused until they are settled")
@@ -81,6 +81,23 @@ struct StoreLeftoversTests {
         try await store.settleUnused(first.sha256)
         let late = try bench.pullThePlug().open(bootID: "boot2")
         #expect(try await late.takeLeftovers(among: []) == [second.sha256])
+    }
+
+    @Test("a library that cannot be looked at is no empty one")
+    func unreadable() throws {
+        let bench = try StoreBench()
+        let images = SealedImages(directory: bench.directory)
+        let digest = try StoreBench.digest("a")
+        for name in ["\(digest).img", "\(digest).img.part", "notes.img"] { try bench.write([1], to: name) }
+        #expect(try images.all() == [digest])
+        #expect(throws: StationError.self) { try SealedImages(directory: bench.directory + "/nowhere").all() }
+    }
+
+    @Test("only what the library itself said is a failure that is over")
+    func ends() {
+        #expect(SealingEnd(StationError("image_no_table", "")) == .failed)
+        #expect(SealingEnd(StationError("library_lost", "")) == .unknown)
+        #expect(SealingEnd(CancellationError()) == .unknown)
     }
 
     @Test("a store that knows of no sealing takes nothing for left over")
