@@ -48,6 +48,7 @@ let package = Package(
     targets: [
         // C: constants and macros that Glibc's module does not show, and one module map per Debian library.
         .target(name: "CLinux", path: "Sources/CLinux"),
+        .target(name: "CTasks", path: "Sources/CTasks"),
         .systemLibrary(name: "CUdev", path: "Sources/CUdev"),
         .systemLibrary(name: "CSystemd", path: "Sources/CSystemd"),
         .systemLibrary(name: "CSQLite", path: "Sources/CSQLite"),
@@ -78,7 +79,8 @@ let package = Package(
                 "CCurl",
             ], swiftSettings: house),
         .target(
-            name: "StationService", dependencies: ["StationCore", "StationLinux", "CUdev", "CSystemd", "CSQLite"],
+            name: "StationService",
+            dependencies: ["StationCore", "StationLinux", "CTasks", "CUdev", "CSystemd", "CSQLite"],
             swiftSettings: house),
         .target(
             name: "StationTestSupport", dependencies: ["StationCore", "StationLinux"], swiftSettings: house),

@@ -16,8 +16,6 @@ package enum LibraryLaunch: Sendable {
 /// The station's side of station-library: one connection a request.
 package struct LibraryClient: Sendable {
     private let launch: LibraryLaunch
-    /// Blocking conversations stay off the cooperative pool.
-    private let queue = DispatchQueue(label: "library", attributes: .concurrent)
 
     package init(launch: LibraryLaunch) { self.launch = launch }
 
@@ -30,9 +28,11 @@ package struct LibraryClient: Sendable {
         // Before there is anything to end: whoever stops listening may do so while the connection comes to be.
         let interest = Interest()
         continuation.onTermination = { _ in interest.end() }
+        // A queue for each blocking conversation: a concurrent one would wake libdispatch's common pool, see `TaskThreads`.
+        let queue = DispatchQueue(label: "library")
         queue.async {
             do {
-                let socket = try connect()
+                let socket = try connect(queue)
                 interest.hold(socket)
                 _ = try socket.send(JSONEncoder().encode(request), descriptors: files)
                 while true {
@@ -85,7 +85,7 @@ package struct LibraryClient: Sendable {
         }
     }
 
-    private func connect() throws -> LocalSocket {
+    private func connect(_ queue: DispatchQueue) throws -> LocalSocket {
         switch launch {
         case .socket(let path): return try LocalSocket.connect(to: path, .messages)
         case .program(let path, let arguments):

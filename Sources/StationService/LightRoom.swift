@@ -1,3 +1,4 @@
+import Dispatch
 package import StationCore
 package import StationLinux
 import Synchronization
@@ -25,6 +26,7 @@ package actor LightRoom {
     private nonisolated let found = Mutex<[Light: StationError]>([:])
     private let tree: LightTree
     private let patience: Double
+    private let timers = DispatchQueue(label: "lights")
     /// Told of each problem that comes up, and of nil when one is over.
     private let changed: @Sendable (StationError?) -> Void
 
@@ -160,11 +162,7 @@ package actor LightRoom {
         let turn = turns
         identifying[slot] = turn
         update()
-        let mailbox = mailbox
-        Task {
-            try await Task.sleep(for: .seconds(seconds))
-            mailbox.yield(.identified(slot, turn: turn))
-        }
+        timers.asyncAfter(deadline: .now() + seconds) { [mailbox] in mailbox.yield(.identified(slot, turn: turn)) }
         return lights
     }
 
@@ -172,16 +170,12 @@ package actor LightRoom {
         isEnded = true
         let (ends, continuation) = AsyncStream.makeStream(of: Void.self)
         for driver in drivers.values { driver.end { continuation.yield() } }
-        let patience = Task {
-            try await Task.sleep(for: .seconds(2))
-            continuation.finish()
-        }
+        timers.asyncAfter(deadline: .now() + 2) { continuation.finish() }
         var left = drivers.count
         if left == 0 { continuation.finish() }
         for await _ in ends {
             left -= 1
             if left == 0 { break }
         }
-        patience.cancel()
     }
 }

@@ -13,6 +13,13 @@ package final class QueueExecutor: SerialExecutor {
 
     package func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
 
+    /// Lets some time pass; what waits meanwhile blocks nobody.
+    package func pause(seconds: Double) async {
+        await withCheckedContinuation { continuation in
+            queue.asyncAfter(deadline: .now() + seconds) { continuation.resume() }
+        }
+    }
+
     /// Makes `assumeIsolated` work in a handler, which is on the queue but in no task.
     package func checkIsolated() { dispatchPrecondition(condition: .onQueue(queue)) }
 }

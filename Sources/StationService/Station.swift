@@ -130,7 +130,8 @@ package actor Station {
         // Listening begins before looking, so that nothing falls between.
         let monitor = try DeviceMonitor(queue: executor.queue) { [weak self] event in
             guard let self else { return }
-            Task { await self.handle(event) }
+            // On the station's queue, and in the order in which the devices came and went.
+            assumeIsolated { $0.handle(event) }
         }
         self.monitor = monitor
         try startLights()
@@ -208,7 +209,7 @@ package actor Station {
                 hasSaidSo = true
                 journal.write(.stationWaits(running, atMostSeconds: configuration.stopPatienceSeconds))
             }
-            try? await Task.sleep(for: .milliseconds(200))
+            await executor.pause(seconds: 0.2)
         }
     }
 
@@ -331,7 +332,7 @@ package actor Station {
         isLookingLater = true
         journal.write(.devicesUnseen())
         Task {
-            repeat { try? await Task.sleep(for: .seconds(2)) } while !Sysfs.canBeRead && monitor != nil
+            repeat { await executor.pause(seconds: 2) } while !Sysfs.canBeRead && monitor != nil
             isLookingLater = false
             handle(.lost("there were no file descriptors"))
         }

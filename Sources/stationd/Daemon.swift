@@ -127,6 +127,7 @@ enum Daemon {
 
     private static func serve(_ setup: StationSetup, socketPath: String) throws(StationError) -> Int32 {
         signal(SIGPIPE, SIG_IGN)
+        try TaskThreads.takeOver()
         let station = try Station(setup: setup, journal: Journal(), manager: ServiceManager())
         let access = ControlAccess(
             readerGroupID: UserDatabase.groupID(named: "station"),

@@ -591,6 +591,30 @@ def test_stopping_with_a_job_under_way_takes_less_than_two_seconds(station):
         assert verdicts(station) == [("interrupted", None, "insertion"), ("passed", None, "resumed")]
 
 
+def switches_of(process):
+    """How often each thread of a process went to sleep or was sent there."""
+    counts = {}
+    for thread in os.listdir(f"/proc/{process}/task"):
+        with open(f"/proc/{process}/task/{thread}/status") as file:
+            counts[thread] = [line for line in file if "ctxt_switches" in line]
+    return counts
+
+
+def test_a_station_that_has_nothing_to_do_sleeps(station):
+    # It has imported an image, written a card and answered questions; the clocks of all that must have stopped.
+    with LoopCard(8 * MIB) as card:
+        station.bench.insert("2", card, "slot1")
+        station.wait_for_state("slot1", "passed")
+
+    def is_left_alone():
+        before = switches_of(station.process.pid)
+        # The measurement itself: longer than the period of any clock that may be left running.
+        time.sleep(2.5)
+        return switches_of(station.process.pid) == before
+
+    wait_until(is_left_alone, 60, "two and a half seconds in which no thread of the station is woken")
+
+
 def test_a_card_that_comes_while_no_file_descriptor_is_to_be_had_is_begun_when_there_are_some(station):
     process = station.process.pid
     with LoopCard(8 * MIB) as card:
