@@ -6,6 +6,11 @@ extension Store {
     package func history(_ query: Control.HistoryQuery) async throws(StationError) -> [JobRecord] {
         _ = try HistoryStatement(query)
         return try await perform { database in
+            if let images = HistoryStatement.imagesNamed(query.image),
+                try database.query(images.text, images.parameters).isEmpty
+            {
+                return []
+            }
             // The file does not know yet what these came to, so it cannot pick them.
             var inFile = query
             if self.hasOverdue, query.verdict != nil {
@@ -88,6 +93,26 @@ struct HistoryStatement: Sendable {
                 SELECT sequence FROM jobs INDEXED BY \(index) \(filter) ORDER BY sequence DESC LIMIT ?)
             ORDER BY sequence DESC
             """
+    }
+
+    /// Finds out whether any job was of an image that a pattern names; nil for what is no pattern.
+    ///
+    /// An index by time would be walked from end to end for an image that no job had. This goes from name to name.
+    static func imagesNamed(_ pattern: String?) -> HistoryStatement? {
+        guard let pattern, isGlob(pattern) else { return nil }
+        return HistoryStatement(
+            text: """
+                WITH RECURSIVE images(image) AS (
+                    SELECT min(image) FROM jobs
+                    UNION ALL
+                    SELECT (SELECT min(image) FROM jobs WHERE image > images.image) FROM images WHERE image IS NOT NULL)
+                SELECT 1 FROM images WHERE image GLOB ? LIMIT 1
+                """, parameters: [.text(glob(pattern))])
+    }
+
+    private init(text: String, parameters: [StoreValue]) {
+        self.text = text
+        self.parameters = parameters
     }
 
     private static func isGlob(_ text: String) -> Bool { text.contains { $0 == "*" || $0 == "?" } }

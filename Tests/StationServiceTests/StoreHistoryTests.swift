@@ -124,6 +124,12 @@ struct StoreHistoryTests {
         let plan = try await Self.plan(statement.text, statement.parameters, in: store)
         #expect(plan.contains("USING COVERING INDEX jobs_"), "\(plan)")
         #expect(!plan.contains("TEMP B-TREE"), "\(plan)")
+        if let images = HistoryStatement.imagesNamed(query.image) {
+            // Each step is a search; only the few names are scanned.
+            let steps = try await Self.plan(images.text, images.parameters, in: store)
+            #expect(steps.contains("SEARCH jobs USING COVERING INDEX jobs_of_image (image>?)"), "\(steps)")
+            #expect(!steps.contains("SCAN jobs"), "\(steps)")
+        }
         // The same without the indexes that were made for it shows that this test can fail.
         let naive = try await Self.plan(
             "SELECT * FROM jobs WHERE verdict = ? ORDER BY started_at DESC", [.text("failed")], in: store)

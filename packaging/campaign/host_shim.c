@@ -4,20 +4,14 @@
 //   HOST_FAULTS=FILE    "FIRST COUNT ERRNO SECONDS": of the writes below a directory `store`, counted from when this text
 //                       last changed, the first one that fails, how many fail, and with what; and how far the wall clock is
 //                       off
-//
-// And libdispatch, which watches its threads by their files in /proc once a second and ends the process where one cannot be
-// opened, finds them all asleep when no file descriptor is to be had: what the station does then is what is looked at.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -28,15 +22,11 @@ struct faults {
 };
 
 static int faults_file = -1;
-static int sleeping_thread = -1;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("HOST_FAULTS");
     if (path) faults_file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    static const char status[] = "1 (thread) S 1\n";
-    sleeping_thread = memfd_create("thread", MFD_CLOEXEC);
-    if (sleeping_thread >= 0) syscall(SYS_write, sleeping_thread, status, sizeof status - 1);
 }
 
 static void *next(const char *name) { return dlsym(RTLD_NEXT, name); }
@@ -113,26 +103,4 @@ time_t time(time_t *result) {
     clock_gettime(CLOCK_REALTIME, &moment);
     if (result) *result = moment.tv_sec;
     return moment.tv_sec;
-}
-
-int open(const char *path, int flags, ...) {
-    mode_t mode = 0;
-    if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) {
-        va_list rest;
-        va_start(rest, flags);
-        mode = va_arg(rest, mode_t);
-        va_end(rest);
-    }
-    int (*real)(const char *, int, ...) = next("open");
-    int descriptor = real(path, flags, mode);
-    if (descriptor < 0 && errno == EMFILE && fnmatch("/proc/[0-9]*/stat", path, FNM_PATHNAME) == 0) {
-        lseek(sleeping_thread, 0, SEEK_SET);
-        return sleeping_thread;
-    }
-    return descriptor;
-}
-
-int close(int descriptor) {
-    int (*real)(int) = next("close");
-    return descriptor == sleeping_thread && descriptor >= 0 ? 0 : real(descriptor);
 }
