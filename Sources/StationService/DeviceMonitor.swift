@@ -116,8 +116,8 @@ package final class DeviceMonitor {
     /// Takes all events that wait. Runs on the queue.
     fileprivate func drain(isKernel: Bool) {
         let index = isKernel ? 1 : 0
-        guard index < monitors.count else { return }
-        while true {
+        // Each time anew: who begins to listen again may find no descriptor for it.
+        while index < monitors.count {
             errno = 0
             guard let device = udev_monitor_receive_device(monitors[index]) else {
                 if errno == ENOBUFS { listenAgain("the kernel's queue of events overflowed") }

@@ -8,19 +8,17 @@ import Synchronization
 /// The threads that run what the station's tasks do outside its actors' queues.
 ///
 /// Left to itself Swift takes libdispatch's common pool. That looks at its threads every second for as long as the process
-/// lives, idle or not, by files in `/proc`, and ends the process when there is no descriptor left to open them with.
-/// `packaging/lint tasks` keeps what else would wake that pool out of the station.
+/// lives, idle or not, by files in `/proc` while there is work, and ends the process when there is no descriptor left to open
+/// them with. `packaging/lint tasks` keeps what else would wake that pool out of the station.
 package final class TaskThreads: Sendable {
-    private static let shared = TaskThreads()
-
-    /// Has them run all tasks of this process from now on; to be called before there is one.
-    /// - Throws: `threads_unavailable`.
-    package static func takeOver() throws(StationError) {
-        // One for each processor: what runs here never blocks.
-        try shared.start(min(8, max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN)))))
-        station_take_tasks { job in
-            if let job { TaskThreads.shared.take(job) }
-        }
+    private struct State {
+        var jobs: [Job] = []
+        var threadCount = 0
+        /// Threads that wait for a job, or are about to take the one that was put there for them.
+        var idleCount = 0
+        /// How many jobs were ever taken: it stands still while all threads are held up.
+        var takenCount = 0
+        var isWatched = false
     }
 
     /// `nonisolated(unsafe)` for a pointer that is passed on and never looked at.
@@ -28,38 +26,89 @@ package final class TaskThreads: Sendable {
         nonisolated(unsafe) let pointer: UnsafeMutableRawPointer
     }
 
-    private let jobs = Mutex<[Job]>([])
-    private let waiting = DispatchSemaphore(value: 0)
+    private static let shared = TaskThreads()
+    /// What waits so long, in microseconds, waits for threads that are held up: by a journal or a disk that hangs.
+    private static let patience: UInt32 = 100_000
+    private static let largestCount = 64
 
-    private func start(_ count: Int) throws(StationError) {
-        // A thread that could take a signal would take it from the daemon's signal sources.
-        var all = sigset_t()
-        var before = sigset_t()
-        sigfillset(&all)
-        pthread_sigmask(SIG_SETMASK, &all, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        for number in 0..<count {
-            do throws(SystemError) {
-                _ = try WorkerThread { self.work() }
-            } catch {
-                // Fewer do as well.
-                if number == 0 {
-                    throw error.asStationError("threads_unavailable", remedy: "see TasksMax= of stationd.service")
-                }
-            }
+    private let state = Mutex(State())
+    private let waiting = DispatchSemaphore(value: 0)
+    private let backlog = DispatchSemaphore(value: 0)
+
+    /// Has them run all tasks of this process from now on; to be called before there is one.
+    /// - Throws: `threads_unavailable`.
+    package static func takeOver() throws(StationError) {
+        do throws(SystemError) {
+            // One for each processor is enough while none is held up.
+            for _ in 0..<min(8, max(2, sysconf(Int32(_SC_NPROCESSORS_ONLN)))) { try shared.addThread() }
+            try shared.watch()
+        } catch {
+            throw error.asStationError("threads_unavailable", remedy: "see TasksMax= of stationd.service")
+        }
+        station_take_tasks { job in
+            if let job { TaskThreads.shared.take(job) }
         }
     }
 
     private func take(_ job: UnsafeMutableRawPointer) {
         let job = Job(pointer: job)
-        jobs.withLock { $0.append(job) }
+        let isBehind = state.withLock { state in
+            state.jobs.append(job)
+            defer { state.isWatched = state.isWatched || state.idleCount < state.jobs.count }
+            return !state.isWatched && state.idleCount < state.jobs.count
+        }
         waiting.signal()
+        if isBehind { backlog.signal() }
     }
 
-    private func work() {
-        while true {
-            waiting.wait()
-            station_run_task(jobs.withLock { $0.removeFirst() }.pointer)
+    private func addThread() throws(SystemError) {
+        try startWithoutSignals {
+            self.state.withLock {
+                $0.threadCount += 1
+                $0.idleCount += 1
+            }
+            while true {
+                self.waiting.wait()
+                let job = self.state.withLock { state in
+                    state.idleCount -= 1
+                    state.takenCount += 1
+                    return state.jobs.removeFirst()
+                }
+                station_run_task(job.pointer)
+                self.state.withLock { $0.idleCount += 1 }
+            }
         }
+    }
+
+    /// Adds a thread whenever nothing was taken for a while of what waits. Sleeps while nothing waits.
+    private func watch() throws(SystemError) {
+        try startWithoutSignals {
+            while true {
+                self.backlog.wait()
+                while true {
+                    let before = self.state.withLock { $0.takenCount }
+                    usleep(Self.patience)
+                    let isStuck: Bool? = self.state.withLock { state in
+                        state.isWatched = state.idleCount < state.jobs.count
+                        guard state.isWatched else { return nil }
+                        return state.takenCount == before && state.threadCount < Self.largestCount
+                    }
+                    guard let isStuck else { break }
+                    // Where none is to be had there may be one a little later.
+                    if isStuck { try? self.addThread() }
+                }
+            }
+        }
+    }
+
+    /// A thread that could take a signal might take it from the daemon's signal sources. Its own faults it keeps.
+    private func startWithoutSignals(_ body: @escaping @Sendable () -> Void) throws(SystemError) {
+        var blocked = sigset_t()
+        var before = sigset_t()
+        sigfillset(&blocked)
+        for fault in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS] { sigdelset(&blocked, fault) }
+        pthread_sigmask(SIG_SETMASK, &blocked, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        _ = try WorkerThread(body)
     }
 }

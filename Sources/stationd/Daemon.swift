@@ -57,6 +57,10 @@ enum Daemon {
         }
     }
 
+    /// A timer that never comes. The first one that is armed makes the descriptor that all others share: where there was none
+    /// left at that moment, no timer of this process would ever come.
+    nonisolated(unsafe) private static var firstTimer: (any DispatchSourceTimer)?
+
     private static func setup(_ arguments: Arguments) -> StationSetup {
         let configuration = arguments.value("--config") ?? ConfigurationFiles.directory
         let state = arguments.value("--state") ?? stateDirectory
@@ -136,6 +140,9 @@ enum Daemon {
             socketPath: socketPath, control: station, access: access,
             information: ServiceInformation(version: setup.version))
         let queue = DispatchQueue(label: "signals")
+        firstTimer = DispatchSource.makeTimerSource(queue: queue)
+        firstTimer?.schedule(deadline: .now() + .seconds(10 * 365 * 86_400))
+        firstTimer?.resume()
         signalSources = [SIGTERM, SIGINT, SIGUSR1, SIGHUP].map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)

@@ -595,7 +595,7 @@ def switches_of(process):
     """How often each thread of a process went to sleep or was sent there."""
     counts = {}
     for thread in os.listdir(f"/proc/{process}/task"):
-        with open(f"/proc/{process}/task/{thread}/status") as file:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{process}/task/{thread}/status") as file:
             counts[thread] = [line for line in file if "ctxt_switches" in line]
     return counts
 
@@ -608,16 +608,64 @@ def test_a_station_that_has_nothing_to_do_sleeps(station):
 
     def is_left_alone():
         before = switches_of(station.process.pid)
-        # The measurement itself: longer than the period of any clock that may be left running.
+        # The measurement itself: what wakes it once a second shows in that.
         time.sleep(2.5)
         return switches_of(station.process.pid) == before
 
     wait_until(is_left_alone, 60, "two and a half seconds in which no thread of the station is woken")
 
 
-def test_a_card_that_comes_while_no_file_descriptor_is_to_be_had_is_begun_when_there_are_some(station):
-    process = station.process.pid
+def test_a_station_whose_journal_hangs_still_answers(bare):
+    names = [f"slot{number}" for number in range(1, 5)]
+    for number, name in enumerate(names, 2):
+        bare.declare(name, str(number))
+    take, give = os.pipe()
+    goes_on = threading.Event()
+    goes_on.set()
+
+    def copy():
+        with open(bare.log, "ab", buffering=0) as log:
+            while goes_on.wait() and (piece := os.read(take, 4096)):
+                log.write(piece)
+
+    with contextlib.ExitStack() as stack:
+        copying = threading.Thread(target=copy, daemon=True)
+        copying.start()
+        stack.callback(copying.join, 10)
+        stack.callback(os.close, give)
+        bare.start(output=give)
+        add_image(bare, "image1")
+        bare.call("Assign", slots=names, image="image1")
+        cards = [stack.enter_context(LoopCard(8 * MIB)) for _ in names]
+        goes_on.clear()
+        stack.callback(goes_on.set)
+        # Its log takes nothing more: one piece is with the thread that copies, and the pipe is full.
+        os.set_blocking(give, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(give, bytes(512))
+        os.set_blocking(give, True)
+        for number, card in enumerate(cards, 2):
+            bare.bench.insert(str(number), card, names[number - 2])
+        # Each slot waits to say that its job begins, and holds up a thread.
+        for _ in range(20):
+            with Client(bare.socket, 10) as client:
+                client.send("GetStatus", {})
+                client.reply()
+        goes_on.set()
+        for name in names:
+            bare.wait_for_state(name, "passed")
+        bare.stop()
+
+
+@pytest.mark.parametrize("is_new", [False, True], ids=["that has worked", "that has just started"])
+def test_a_card_that_comes_while_no_file_descriptor_is_to_be_had_is_begun_when_there_are_some(station, is_new):
     with LoopCard(8 * MIB) as card:
+        if is_new:
+            # What it needs for its first timer it must have by now.
+            station.stop()
+            station.start()
+        process = station.process.pid
         limit = max(int(number) for number in os.listdir(f"/proc/{process}/fd")) + 1
         subprocess.run(["prlimit", f"--pid={process}", f"--nofile={limit}:4096"], check=True)
         station.bench.insert("2", card, "slot1")

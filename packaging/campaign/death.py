@@ -42,8 +42,9 @@ class House:
         self.say("")
         self.station.declare("slot1", "2", **keys)
         self.station.declare("slot2", "3", **keys)
-        #: Cards by their disk sequence number, and of each job that was seen to have begun, how.
-        self.cards, self.seen = {}, {}
+        #: Cards by their disk sequence number; of each job that was seen to have begun, how; and of each that was seen at its
+        #: end, which.
+        self.cards, self.seen, self.ended = {}, {}, {}
         self.start()
         data = image_bytes(self.rng, self.rng.randrange(MIB, 3 * MIB))
         self.image = self.import_image("image1", data)
@@ -56,7 +57,12 @@ class House:
     def say(self, text):
         """To the host's shim, which has the file open."""
         with open(self.faults, "r+" if os.path.exists(self.faults) else "w", encoding="ascii") as file:
-            file.write(text.ljust(60))
+            file.write(text.ljust(60).ljust(64, "\0"))
+
+    def struck(self):
+        """How many writes of the store the shim has let fail, in the life of this daemon."""
+        with open(self.faults, "rb") as file:
+            return int.from_bytes(file.read()[64:72].ljust(8, b"\0"), "little")
 
     def start(self):
         began = time.monotonic()
@@ -109,6 +115,8 @@ class House:
         phase = job.get("progress", {}).get("phase", "guarding")
         if phase != "guarding" or (job and seen["state"] in ("passed", "failed")):
             self.seen.setdefault(job["id"], f"was {seen['state']}, {phase}")
+        if job and seen["state"] in ("passed", "failed"):
+            self.ended[job["id"]] = seen["state"]
         return seen
 
     def wait_end(self, slot="slot1", seconds=END):
@@ -133,15 +141,22 @@ class House:
 
     def kill(self, *names):
         """kill -9 for all processes of these names below the station."""
-        found = [number for number, name in judge.descendants(self.station.process.pid).items()
-                 if name in {word[:15] for word in names}]
+        found = {number: name for number, name in judge.descendants(self.station.process.pid).items()
+                 if name in {word[:15] for word in names}}
         for number in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
+        for name in names:
+            self.bench.outcome.aim(f"kill -9 of {name}", hit=name[:15] in found.values())
         self.bench.outcome.note(f"killed: {len(found)} of {', '.join(names)}")
+
+    def forgive(self):
+        """What ended until now may not have come on record: the store took nothing, and the daemon goes before it does."""
+        self.ended.clear()
 
     def kill_station(self):
         """kill -9; what worked for it goes within two seconds."""
+        self.bench.outcome.aim("kill -9 of stationd", hit=self.station.process.poll() is None)
         below = judge.descendants(self.station.process.pid)
         self.station.stop(signal.SIGKILL)
         try:
@@ -164,13 +179,26 @@ class House:
         return self.station.journal()[-400:]
 
     def settle(self):
-        """Stops the station in order, and holds its records against what is true."""
+        """Stops the station in order, and holds its records, and what it tells of them, against what is true."""
+        told = {}
         if self.station.process.poll() is None:
+            told = {job["id"]: job["report"]["verdict"]["verdict"] for job in self.station.history(limit=10_000) if job.get("report")}
             try:
                 self.station.stop(signal.SIGTERM, STOP)
             except subprocess.TimeoutExpired:
                 self.bench.outcome.surprise("hang", f"the station did not stop within {STOP} s")
-        judge_records(self.bench.outcome, judge.records(self.station.state), self.cards, self.seen, self.image)
+        if (flaws := judge.flaws_of_store(self.station.state)) != "ok":
+            self.bench.outcome.surprise("lost_record", f"the store is damaged: {flaws}")
+        records = judge.records(self.station.state)
+        judge_words(self.bench.outcome, records, {**self.ended, **told})
+        judge_records(self.bench.outcome, records, self.cards, self.seen, self.image)
+
+
+def judge_words(outcome, records, told):
+    """What was shown of a job's end, in the slot or in the history, is what is on record. told: {job: verdict}."""
+    for job, word in told.items():
+        if records.get(job, (None,))[0] != word:
+            outcome.surprise("lost_record", f"job {job} was told as {word}, and is {records.get(job)} on record")
 
 
 def judge_records(outcome, records, cards, seen, image):
@@ -315,12 +343,21 @@ def store_refuses(bench, rng, number):
     """Any write of the store fails, and some behind it, or all until there is room again."""
     house = House(bench)
     house.say(f"{rng.randrange(1, 25)} {rng.choice([1, 1, 2, 5, 1_000_000])} {number} 0")
-    card = house.quick_card() if rng.random() < 0.5 else house.slow_card()
-    reader = house.insert(card)
-    house.wait_end()
+    # A job makes some ten writes: card after card goes in until one of them was that one.
+    for _ in range(4):
+        card = house.quick_card() if rng.random() < 0.5 else house.slow_card()
+        reader = house.insert(card)
+        house.wait_end()
+        if house.struck():
+            break
+        house.pull(reader)
+    else:
+        bench.outcome.surprise("other", "the campaign: no write of the store has failed")
+    bench.outcome.note(f"{house.struck()} writes failed")
     if rng.random() < 0.3:
         # Killed with verdicts that are not on record yet: then they are interrupted, and nothing is claimed.
         house.kill_station()
+        house.forgive()
         house.say("")
         house.start()
         house.wait_end()
@@ -365,6 +402,51 @@ def read_only_disk(bench, rng):
     house.settle()
 
 
+def file_system_gives_up(bench, rng):
+    """The file system of the store finds itself damaged at any instant of a job and takes nothing more: ext4 does that."""
+    house = House(bench)
+    house.station.stop()
+    store, disk = os.path.join(house.station.state, "store"), os.path.join(bench.tools.scratch, "disk")
+    bench.stack.callback(pathlib.Path(disk).unlink, missing_ok=True)
+    with open(disk, "wb") as file:
+        file.truncate(32 * MIB)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-E", "root_owner=0:0", disk], check=True)
+    kept = os.path.join(house.directory, "store as it was")
+    os.rename(store, kept)
+    os.mkdir(store, 0o700)
+    subprocess.run(["mount", "-o", "loop", disk, store], check=True)
+    # Lazily: where something went wrong the station still has files open there.
+    bench.stack.callback(subprocess.run, ["umount", "-q", "-l", store], check=False)
+    os.chmod(store, 0o700)
+    for name in os.listdir(kept):
+        shutil.copy2(os.path.join(kept, name), store)
+    subprocess.run(["sync", "-f", store], check=True)
+    house.start()
+    card = house.slow_card() if rng.random() < 0.5 else house.quick_card()
+    reader = house.insert(card)
+    house.any_instant(2.0)
+    subprocess.run(["mount", "-o", "remount,abort", store], check=True)
+    try:
+        open(os.path.join(store, "probe"), "wb").close()
+        bench.outcome.surprise("other", "the campaign: the file system still takes files")
+    except OSError as error:
+        bench.outcome.note(f"the store's file system: {os.strerror(error.errno)}")
+    house.wait_end()
+    house.pull(reader)
+    house.forgive()
+    house.station.stop()
+    subprocess.run(["umount", store], check=True)
+    # A copy: a mount namespace that another run has made just then may hold the file system a little longer.
+    shutil.move(shutil.copy(disk, disk + ".copy"), disk)
+    # What it says of itself by its code: 1 is mended.
+    if subprocess.run(["e2fsck", "-fy", disk], check=False, capture_output=True).returncode > 1:
+        bench.outcome.surprise("other", "the campaign: the file system could not be mended")
+    subprocess.run(["mount", "-o", "loop", disk, store], check=True)
+    house.start()
+    house.next_card_passes()
+    house.settle()
+
+
 def clock_jumps(bench, rng):
     """The wall clock goes forward and back by seconds and by years while a card is written."""
     house = House(bench)
@@ -381,30 +463,71 @@ def clock_jumps(bench, rng):
     house.settle()
 
 
+class LimitedProgram:
+    """One of the station's programs, behind a script that may give it less than it wants."""
+
+    def __init__(self, bench, program, limit):
+        self.directory = os.path.join(bench.tools.scratch, "programs")
+        self.real = os.path.join(bench.tools.programs, program)
+        os.mkdir(self.directory)
+        bench.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        for name in {"stationd", "station-library", "station-writer"} - {program}:
+            os.symlink(os.path.join(bench.tools.programs, name), os.path.join(self.directory, name))
+        self.path = os.path.join(self.directory, program)
+        bench.outcome.note(limit)
+        self.install(f"prlimit {limit} --core=0")
+
+    def install(self, words):
+        with open(self.path + ".new", "w", encoding="utf-8") as file:
+            file.write(f'#!/bin/sh\nexec {words} {self.real} "$@"\n')
+        os.chmod(self.path + ".new", stat.S_IRWXU)
+        os.rename(self.path + ".new", self.path)
+
+    def free(self):
+        self.install("")
+
+
+def any_limit(rng):
+    return rng.choice([f"--nofile={rng.randrange(3, 24)}", f"--as={rng.randrange(20, 300) * MIB}",
+                       f"--nproc={rng.randrange(0, 3)}", f"--stack={rng.randrange(1, 64) * 4096}"])
+
+
 def writer_limited(bench, rng):
     """A writer with hardly any memory or descriptors fails or does its work; the next one has what it needs."""
-    programs = os.path.join(bench.tools.scratch, "programs")
-    os.mkdir(programs)
-    bench.stack.callback(shutil.rmtree, programs, ignore_errors=True)
-    for name in ("stationd", "station-library"):
-        os.symlink(os.path.join(bench.tools.programs, name), os.path.join(programs, name))
-    writer = os.path.join(programs, "station-writer")
-    limit = rng.choice([f"--nofile={rng.randrange(3, 24)}", f"--as={rng.randrange(20, 300) * MIB}",
-                        f"--nproc={rng.randrange(0, 3)}", f"--stack={rng.randrange(1, 64) * 4096}"])
-
-    def install(words):
-        with open(writer + ".new", "w", encoding="utf-8") as file:
-            file.write(f'#!/bin/sh\nexec {words} {os.path.join(bench.tools.programs, "station-writer")} "$@"\n')
-        os.chmod(writer + ".new", stat.S_IRWXU)
-        os.rename(writer + ".new", writer)
-
-    install(f"prlimit {limit} --core=0")
-    bench.outcome.note(limit)
-    house = House(bench, programs)
+    writer = LimitedProgram(bench, "station-writer", any_limit(rng))
+    house = House(bench, writer.directory)
     reader = house.insert(house.quick_card())
     house.wait_end()
     house.pull(reader)
-    install("")
+    writer.free()
+    house.next_card_passes()
+    house.settle()
+
+
+def library_limited(bench, rng):
+    """A library with hardly any memory or descriptors refuses an import or does it; half an image never stays."""
+    limit = rng.choice([any_limit(rng), f"--fsize={rng.randrange(0, 8) * MIB}"])
+    library = LimitedProgram(bench, "station-library", limit)
+    library.free()
+    house = House(bench, library.directory)
+    library.install(f"prlimit {limit} --core=0")
+    images = os.path.join(house.station.state, "images")
+    before = set(os.listdir(images))
+    data = image_bytes(rng, 8 * MIB)
+    began = time.monotonic()
+    try:
+        house.import_image("image2", data)
+        bench.outcome.note("imported")
+        house.station.call("RemoveImage", name="image2")
+    except (CallFailed, OSError, EOFError) as error:
+        bench.outcome.note(f"{error}"[:200])
+    if time.monotonic() - began > 30:
+        bench.outcome.surprise("hang", f"an import took {time.monotonic() - began:.0f} s to end")
+    library.free()
+    house.import_image("image3", data)
+    left = {name for name in os.listdir(images) if not name.startswith(hashlib.sha256(data).hexdigest())} - before
+    if left:
+        bench.outcome.surprise("leak", f"left of an import without means: {sorted(left)}")
     house.next_card_passes()
     house.settle()
 
@@ -432,6 +555,7 @@ def station_limited(bench, rng):
         subprocess.run(["prlimit", f"--pid={process}", "--nofile=1024:4096", "--as=unlimited"], check=True)
     elif limit.startswith("--as"):
         bench.outcome.note(f"the station died: {house.station.process.returncode}")
+        house.forgive()
         house.start()
     else:
         bench.outcome.surprise("other", f"the station ended with {house.station.process.returncode}: {house.last_words()}")
@@ -474,8 +598,10 @@ SCENARIOS = {
     "a full disk": full_disk,
     "a failing disk": failing_disk,
     "a read-only disk": read_only_disk,
+    "a file system that gives up": file_system_gives_up,
     "a clock that jumps": clock_jumps,
     "a writer with limits": writer_limited,
+    "a library with limits": library_limited,
     "a station with limits": station_limited,
     "pulled, and another": pulled_and_another,
 }

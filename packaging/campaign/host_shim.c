@@ -3,7 +3,7 @@
 //
 //   HOST_FAULTS=FILE    "FIRST COUNT ERRNO SECONDS": of the writes below a directory `store`, counted from when this text
 //                       last changed, the first one that fails, how many fail, and with what; and how far the wall clock is
-//                       off
+//                       off. Behind its first 64 bytes is told how many have failed, in eight bytes, the smallest first
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -26,7 +26,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("HOST_FAULTS");
-    if (path) faults_file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+    if (path) faults_file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
 }
 
 static void *next(const char *name) { return dlsym(RTLD_NEXT, name); }
@@ -52,7 +52,7 @@ static int is_store(int descriptor) {
 // Whether this write is one that fails.
 static int fails(int descriptor) {
     static char last[64];
-    static long long seen;
+    static long long seen, failed;
     char text[64];
     struct faults faults = now(text);
     if (faults.count == 0 || !is_store(descriptor)) return 0;
@@ -62,8 +62,13 @@ static int fails(int descriptor) {
         seen = 0;
     }
     long long number = ++seen;
+    int is_one = number >= faults.first && number < faults.first + faults.count;
+    if (is_one) {
+        failed++;
+        syscall(SYS_pwrite64, faults_file, &failed, sizeof failed, 64);
+    }
     pthread_mutex_unlock(&lock);
-    if (number < faults.first || number >= faults.first + faults.count) return 0;
+    if (!is_one) return 0;
     errno = (int)faults.error;
     return 1;
 }

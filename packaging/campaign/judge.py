@@ -218,6 +218,17 @@ def records(state):
         connection.close()
 
 
+def flaws_of_store(state):
+    """What SQLite thinks of a station's store: "ok", or what is wrong."""
+    connection = sqlite3.connect(f"file:{os.path.join(state, 'store', 'station.db')}?mode=ro", uri=True, timeout=5)
+    try:
+        return "; ".join(row[0] for row in connection.execute("PRAGMA integrity_check"))
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    finally:
+        connection.close()
+
+
 def marker_job(backing):
     """Whose marker a card carries; None where it carries none."""
     with open(backing, "rb") as file:

@@ -32,10 +32,16 @@ class Outcome:
     noticed: str | None = None
     #: What a scenario counted, by name.
     counts: dict = dataclasses.field(default_factory=dict)
+    #: Of what a scenario wants to hit, by name: how often it aimed and how often it hit.
+    aims: dict = dataclasses.field(default_factory=dict)
     notes: list = dataclasses.field(default_factory=list)
 
     def surprise(self, kind, text):
         self.surprises.append([kind, text])
+
+    def aim(self, name, hit):
+        aimed, hits = self.aims.get(name, (0, 0))
+        self.aims[name] = aimed + 1, hits + bool(hit)
 
     def note(self, text):
         self.notes.append(text)

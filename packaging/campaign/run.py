@@ -266,6 +266,15 @@ def campaign(options, programs, directory):
     return report(plan, options)
 
 
+def summed_aims(outcomes):
+    """{name: [aimed, hit]} of all runs."""
+    sums = {}
+    for outcome in outcomes:
+        for name, pair in outcome.aims.items():
+            sums[name] = [one + more for one, more in zip(sums.get(name, (0, 0)), pair)]
+    return sums
+
+
 def report(plan, options):
     """Prints everything; the exit code."""
     counts = collections.Counter()
@@ -273,9 +282,12 @@ def report(plan, options):
         counts.update(outcome.counts)
     hosts = sum(outcome.topologies for outcome in plan.outcomes)
     thin = topologies.thin(counts, hosts)
+    aims = summed_aims(plan.outcomes)
+    # By chance a victim is not there a few times; one that is never there was never killed.
+    unhit = [name for name, (aimed, hits) in aims.items() if aimed >= 12 and not hits]
     missing = plan.missing()
     found = figures(plan.outcomes, missing, seed=options.seed, minutes=options.minutes, seconds=round(plan.elapsed),
-                    hosts=dict(counts), thin=thin)
+                    hosts=dict(counts), thin=thin, aims=aims, unhit=unhit)
     print("\n".join([*table(plan.outcomes), "", *told_mutations(plan.outcomes), ""]))
     for one in found["surprises"]:
         print(f"SURPRISE, {one['kind']}: {one['what']}\n    packaging/torture --replay \"{one['replay']}\"")
@@ -283,6 +295,8 @@ def report(plan, options):
         print(f"NOT RUN: {name}, {count} of {plan.must[name]} times")
     for name in thin:
         print(f"HARDLY SEEN among {hosts} hosts: {name}")
+    for name in unhit:
+        print(f"NEVER HIT: {name}, in {aims[name][0]} tries")
     for name in found["unnoticed_mutations"]:
         print(f"UNNOTICED: nothing misses the check {name}")
     print(f"seed {options.seed}: {found['jobs']} jobs, {hosts} topologies, {found['power_cuts']} power cuts, {found['mutations']} mutations "
@@ -291,7 +305,7 @@ def report(plan, options):
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             file.write(json.dumps(found, indent=2) + "\n")
-    return 1 if found["surprises"] or missing or thin or found["unnoticed_mutations"] else 0
+    return 1 if found["surprises"] or missing or thin or unhit or found["unnoticed_mutations"] else 0
 
 
 def replay(word, programs, directory):

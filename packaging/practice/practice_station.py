@@ -128,15 +128,18 @@ class PracticeStation:
 
     # -- the daemon -----------------------------------------------------------------------------------
 
-    def start(self, env=None, programs=None):
-        """Starts stationd and waits until it answers and has looked at its devices."""
+    def start(self, env=None, programs=None, output=None):
+        """Starts stationd and waits until it answers and has looked at its devices.
+
+        output: a descriptor that it writes its log to, for whoever has that copied to `self.log`.
+        """
         log = open(self.log, "ab")
         where = log.tell()
         environment = dict(os.environ, **(env or {}))
         self.process = self.bench.spawn(
             [os.path.join(self.programs, "stationd"), "--config", self.config, "--state", self.state,
              "--socket", self.socket, "--programs", programs or self.programs],
-            env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            env=environment, stdout=log, stderr=log if output is None else output, stdin=subprocess.DEVNULL)
         log.close()
 
         def is_up():
