@@ -16,8 +16,11 @@ int station_no_new_privileges(void) { return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0,
 int station_adopt_orphans(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0; }
 
 int station_landlock_no_files(void) {
-    // A ruleset that handles every right of ABI 1 and grants none.
-    struct landlock_ruleset_attr attributes = {.handled_access_fs = (1ULL << 13) - 1};
+    // A ruleset that handles every right that this kernel knows, up to ABI 5, and grants none.
+    static const int rights[] = {13, 14, 15, 15, 16};
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    if (version < 1) return version < 0 ? -errno : -EOPNOTSUPP;
+    struct landlock_ruleset_attr attributes = {.handled_access_fs = (1ULL << rights[version < 5 ? version - 1 : 4]) - 1};
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
     if (ruleset < 0) return -errno;
     int result = (int)syscall(SYS_landlock_restrict_self, ruleset, 0) < 0 ? -errno : 0;

@@ -8,7 +8,7 @@ package enum Check: String, CaseIterable, Sendable {
     // The job.
     case identityBeforeRequest, identityAtEnd, surveyComparison, fullRequest, inputOutputError, wipeReadBack,
         capacityBefore,
-        capacityAfter, marker, freshBuffer, comparison, headComparison, hash
+        capacityAfter, marker, cacheDistance, freshBuffer, comparison, headComparison, hash
 }
 
 extension Set<Check> {

@@ -33,6 +33,7 @@ extension CardJob {
     private func readPast(
         _ byteCount: UInt64, body: Range<UInt64>, probe: CapacityProbe? = nil, but again: [Range<UInt64>] = []
     ) throws {
+        guard checks.contains(.cacheDistance) else { return }
         var left = byteCount / 4096 * 4096
         var start = body.lowerBound
         var ranges = [areaBehind(body)]

@@ -114,6 +114,14 @@ struct JobFault: Sendable, CustomTestStringConvertible {
             bench.medium.cacheByteCount = 512 << 10
             return bench
         },
+        JobFault("lost writes, and a cache that has what was written (cacheDistance)", [.cacheDistance], .dataMismatch)
+        {
+            var bench = JobBench(imageByteCount: 3 * mebibyte, cardByteCount: 16 * mebibyte, without: $0)
+            bench.settings.requestsInFlight = 1
+            bench.medium.ignoredWrites = UInt64(2 * mebibyte)..<UInt64(2 * mebibyte + 65_536)
+            bench.medium.cacheByteCount = 6 << 20
+            return bench
+        },
         JobFault(
             "a reader that says it wrote and read and moved nothing, in a run of zeros (freshBuffer)", [.freshBuffer],
             .dataMismatch

@@ -16,7 +16,7 @@
 //   SHIM_WRITER_SEQUENCE=1    a descriptor that may write tells another sequence number
 //   SHIM_SECTOR=N             the logical sectors have N bytes
 //   SHIM_COUNT_TO=FILE        write down how often the disk sequence number was asked for
-//   SHIM_TRY_OPEN=1           try to open a file, at the start and at the first write
+//   SHIM_TRY_FILES=PREFIX     try to get at files in every way, at the start and at the first write
 //   SHIM_REPORT_TO=FILE       gets the errnos of that
 //   SHIM_NO_SECCOMP=1         the kernel has no seccomp
 #define _GNU_SOURCE
@@ -55,13 +55,36 @@ static void *next(const char *name) { return dlsym(RTLD_NEXT, name); }
 
 static int counter = -1, report = -1, sequence = -1;
 
-// With the bare system call: what the kernel itself says.
-static void try_open(const char *when) {
-    char line[40];
-    int descriptor = (int)syscall(SYS_openat, AT_FDCWD, "/etc/passwd", O_RDONLY | O_CLOEXEC);
-    int length = snprintf(line, sizeof line, "%s %d\n", when, descriptor < 0 ? errno : 0);
-    if (descriptor >= 0) close(descriptor);
+static void tell(const char *when, const char *what, long result) {
+    char line[80];
+    int length = snprintf(line, sizeof line, "%s %s %d\n", when, what, result < 0 ? errno : 0);
     if (write(report, line, (size_t)length) < 0) abort();
+}
+
+// With the bare system calls: what the kernel itself says. `prefix`.WHEN.WHAT are files that are there for it.
+static void try_files(const char *when, const char *prefix) {
+    char path[300], fresh[320];
+    long result;
+#define AT(what) (snprintf(path, sizeof path, "%s.%s.%s", prefix, when, what), snprintf(fresh, sizeof fresh, "%s.new", path), path)
+#define OPEN(what, path, flags)                                             \
+    result = syscall(SYS_openat, AT_FDCWD, path, (flags) | O_CLOEXEC, 0600); \
+    tell(when, what, result);                                               \
+    if (result >= 0) close((int)result)
+    OPEN("read", AT("read"), O_RDONLY);
+    OPEN("write", AT("write"), O_WRONLY);
+    OPEN("create", AT("created"), O_WRONLY | O_CREAT);
+    OPEN("disk", "/dev/loop0", O_RDWR);
+    tell(when, "truncate", syscall(SYS_truncate, AT("truncate"), 0L));
+    tell(when, "link", syscall(SYS_linkat, AT_FDCWD, AT("link"), AT_FDCWD, fresh, 0));
+    tell(when, "rename", syscall(SYS_renameat2, AT_FDCWD, AT("rename"), AT_FDCWD, fresh, 0));
+    tell(when, "unlink", syscall(SYS_unlinkat, AT_FDCWD, AT("unlink"), 0));
+    tell(when, "directory", syscall(SYS_mkdirat, AT_FDCWD, AT("directory"), 0700));
+    tell(when, "node", syscall(SYS_mknodat, AT_FDCWD, AT("node"), S_IFBLK | 0600, 0));
+    // Where it is let do that, this program ends here.
+    if (strcmp(when, "after") == 0) {
+        char *const words[] = {"true", NULL}, *const none[] = {NULL};
+        tell(when, "execute", syscall(SYS_execve, "/bin/true", words, none));
+    }
 }
 
 __attribute__((constructor)) static void begin(void) {
@@ -71,7 +94,7 @@ __attribute__((constructor)) static void begin(void) {
     if (path) report = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
     path = getenv("SHIM_SEQUENCE_FILE");
     if (path) sequence = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    if (setting("SHIM_TRY_OPEN") == 1) try_open("before");
+    if (getenv("SHIM_TRY_FILES")) try_files("before", getenv("SHIM_TRY_FILES"));
 }
 
 long syscall(long number, ...) {
@@ -93,7 +116,7 @@ static ssize_t any_write(const char *name, int descriptor, const void *buffer, s
     ssize_t (*real)(int, const void *, size_t, off_t) = next(name);
     static atomic_flag tried = ATOMIC_FLAG_INIT;
     if (is_block(descriptor)) {
-        if (setting("SHIM_TRY_OPEN") == 1 && !atomic_flag_test_and_set(&tried)) try_open("after");
+        if (getenv("SHIM_TRY_FILES") && !atomic_flag_test_and_set(&tried)) try_files("after", getenv("SHIM_TRY_FILES"));
         if (covers("SHIM_WRITE_ERROR_AT", offset, count)) {
             errno = EIO;
             return -1;

@@ -34,6 +34,8 @@ HOLES = {
     "capacityAfter": ([{"fault": "limbo", "capacity": 20_000_123, "cache": "2M"}], {}, False, "capacity_false"),
     "capacityBefore,capacityAfter,marker": ([{"fault": "wrap", "capacity": 20_000_123}], {}, False, "capacity_false"),
     "marker": ([image_range(0, MIB, fault="old")], {}, True, "marker_missing"),
+    # A reader that remembers what it was given answers for the card that lost it.
+    "cacheDistance": ([image_range(2 * MIB, 2 * MIB + 65536, fault="drop", cache="8M")], {}, False, "data_mismatch"),
     "capacityBefore,capacityAfter,marker,wipeReadBack": ([{"fault": "old"}], {}, True, "capacity_false"),
     # In the last request, where no capacity block has been.
     "inputOutputError": ([image_range(3 * MIB, 3 * MIB + 4096, fault="error", on="write")], {}, True, "write_error"),

@@ -7,7 +7,7 @@ import StationTestSupport
 
 // Hosts at random: which of their disks would be written, against what is known of each because it was made so.
 //
-//   topology-campaign --count N --seed S [--card DEVICE --labelled DEVICE [--without CHECK]]
+//   topology-campaign --count N --seed S [--card DEVICE --labelled DEVICE,… [--without CHECK]]
 //
 // Host number I has the seed S + I. With two block devices of one size, the second with a protected label, the real guard is
 // asked about every disk, too; it opens them for reading only. JSON on standard output; ends with 1 when something is wrong.
@@ -44,12 +44,12 @@ struct Tally: Codable {
 /// The real guard, with a real device behind each disk of a host that can be opened.
 struct GuardedHost {
     let card: BlockDevice
-    let labelled: BlockDevice
+    let labelled: [BlockDevice]
     let checks: Set<Check>
 
-    init(card: String, labelled: String, checks: Set<Check>) throws {
+    init(card: String, labelled: [Substring], checks: Set<Check>) throws {
         self.card = try BlockDevice(reading: card)
-        self.labelled = try BlockDevice(reading: labelled)
+        self.labelled = try labelled.map { try BlockDevice(reading: String($0)) }
         self.checks = checks
     }
 
@@ -58,7 +58,8 @@ struct GuardedHost {
     /// - Returns: whether the guard lets the disk through.
     func isLetThrough(_ disk: RandomHost.Disk, of host: RandomHost) throws -> Bool {
         let name = disk.record.name
-        let device = disk.flaw == .protectedLabel ? labelled : card
+        let device =
+            disk.flaw == .protectedLabel ? labelled[Int(disk.record.deviceSequence ?? 0) % labelled.count] : card
         let number = try device.descriptor.status().deviceNumber
         let places = [disk.record.place, disk.record.otherSide]
         let slot = try host.slots.first { places.contains($0.place) }?.name ?? SlotName("slot1")
@@ -100,7 +101,7 @@ for index in stride(from: 0, to: words.count - 1, by: 2) { arguments[words[index
 guard words.count % 2 == 0, let count = arguments["--count"].flatMap({ UInt64($0) }),
     let seed = arguments["--seed"].flatMap({ UInt64($0) })
 else {
-    print("usage: topology-campaign --count N --seed S [--card DEVICE --labelled DEVICE [--without CHECK]]")
+    print("usage: topology-campaign --count N --seed S [--card DEVICE --labelled DEVICE,… [--without CHECK]]")
     exit(2)
 }
 
@@ -112,7 +113,7 @@ do {
     }
     var guarded: GuardedHost?
     if let card = arguments["--card"], let labelled = arguments["--labelled"] {
-        guarded = try GuardedHost(card: card, labelled: labelled, checks: checks)
+        guarded = try GuardedHost(card: card, labelled: labelled.split(separator: ","), checks: checks)
     }
     let byteCount = try guarded?.byteCount ?? 8_000_000_000
     var tally = Tally()

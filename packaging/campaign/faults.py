@@ -40,6 +40,17 @@ class Draw:
             {"fault": "error", "on": "read", "times": 1, **self.a_range()},
         ])
 
+    def a_death(self):
+        """A card that stops doing its work somewhere on the way. None hangs for ever: a whole machine waits for such a disk."""
+        rng = self.rng
+        return rng.choice([
+            {"fault": "error", "on": "write", **self.a_range()},
+            {"fault": "error", "on": rng.choice(["read", "write"]), "probability": 0.05, "seed": rng.randrange(1 << 30)},
+            {"fault": "protect", "after": rng.randrange(self.byte_count)},
+            {"fault": "delay", "seconds": rng.uniform(1, 4), "times": rng.randrange(1, 4)},
+            {"fault": "error", "on": "any", "after": rng.randrange(self.byte_count)},
+        ])
+
     def a_false_capacity(self):
         """A card that has less than it claims, and wraps or has nothing behind that."""
         return {"fault": self.rng.choice(["wrap", "limbo"]), "capacity": self.rng.randrange(MIB + 512, self.size - 2 * BLOCK) // 512 * 512}

@@ -136,6 +136,7 @@ CASES = {
     "capacityBefore": (through("capacityBefore,capacityAfter"), ["capacityAfter"]),
     "capacityAfter": (through("capacityAfter"), []),
     "marker": (through("marker"), []),
+    "cacheDistance": (through("cacheDistance"), []),
     "freshBuffer": (moves_nothing, []),
     "comparison": (through("comparison,hash"), ["hash"]),
     "headComparison": (through("headComparison"), []),

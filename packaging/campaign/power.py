@@ -238,8 +238,19 @@ def lying_card(guest, rng, outcome):
     digest, byte_count = guest.image(slot)
     size = rng.choice([16, 32, 48, 96]) * MIB
     draw = Draw(rng, size, byte_count)
-    fault = draw.a_fault() if rng.random() < 0.7 else draw.a_false_capacity()
-    faults = [fault] + ([{"fault": "cache", "bytes": draw.a_cache()}] if rng.random() < 0.5 else [])
+    kind = rng.random()
+    if kind < 0.5:
+        fault = draw.a_fault()
+    elif kind < 0.75:
+        fault = draw.a_death()
+    elif kind < 0.95:
+        fault = draw.a_false_capacity()
+    else:
+        # With a reader that remembers as much as the station reckons with; reading past that takes half a minute here.
+        size = 160 * MIB
+        fault = {"fault": "wrap", "capacity": rng.randrange(96 * MIB, 150 * MIB) // 512 * 512}
+    cache = 64 * MIB if kind >= 0.95 else draw.a_cache() if rng.random() < 0.5 else None
+    faults = [fault] + ([{"fault": "cache", "bytes": cache}] if cache else [])
     outcome.note(json.dumps(faults))
     backing, address = guest.directory / "lying.backing", guest.directory / "lying.socket"
     guest.station.ctl("arm", slot)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 
 from campaign.judge import MIB
@@ -14,13 +15,30 @@ def program(tools):
     return os.path.join(tools.programs, "topology-campaign")
 
 
+def make_labels(disks):
+    """Of three disks one carries the protected label itself, one in its second partition, and one in two of them."""
+    def label(disk, start, name):
+        subprocess.run(["mke2fs", "-q", "-F", "-L", name, "-E", f"offset={start * MIB}", disk, "2m"], check=True)
+
+    whole, second, both = disks
+    label(whole, 0, "OURBOX_DATA")
+    for disk in (second, both):
+        with open(disk, "r+b") as file:
+            file.seek(446)
+            file.write(b"".join(struct.pack("<B3xB3xII", 0, 0x83, start * MIB // 512, 3 * MIB // 512) for start in (1, 4))
+                       + bytes(32) + b"\x55\xaa")
+        label(disk, 1, "OURBOX_DATA" if disk == both else "other")
+        label(disk, 4, "OURBOX_DATA")
+
+
 def ask(bench, count, seed, without=None):
     """What the program found, with the real guard on two real disks."""
-    card, labelled = bench.loop_card(8 * MIB), bench.loop_card(8 * MIB)
-    subprocess.run(["mke2fs", "-q", "-F", "-L", "OURBOX_DATA", labelled.device], check=True)
+    card = bench.loop_card(8 * MIB)
+    labelled = [bench.loop_card(8 * MIB) for _ in range(3)]
+    make_labels([disk.backing for disk in labelled])
     done = subprocess.run(
         [program(bench.tools), "--count", str(count), "--seed", str(seed), "--card", card.device, "--labelled",
-         labelled.device, *(["--without", without] if without else [])], capture_output=True, text=True, check=False)
+         ",".join(disk.device for disk in labelled), *(["--without", without] if without else [])], capture_output=True, text=True, check=False)
     if not done.stdout.startswith("{"):
         raise RuntimeError(f"topology-campaign: {done.stdout}{done.stderr}")
     return json.loads(done.stdout)
