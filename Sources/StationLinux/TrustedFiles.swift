@@ -28,7 +28,7 @@ package struct TrustedFiles: Sendable {
             status = try FileStatus(of: path, followingLinks: followsLinks)
         } catch {
             if error.number == ENOENT { return false }
-            throw error.asStationError(unreadableCode)
+            throw unreadable(path, error)
         }
         try check(status, is: .directory, path: path)
         return true
@@ -54,7 +54,7 @@ package struct TrustedFiles: Sendable {
             if error.number == ELOOP, !followsLinks {
                 throw untrusted(path, "is a symbolic link", remedy: "put the file itself there")
             }
-            throw error.asStationError(unreadableCode)
+            throw unreadable(path, error)
         } catch let error as StationError {
             throw error
         } catch { throw StationError(unreadableCode, "\(error)") }
@@ -74,6 +74,18 @@ package struct TrustedFiles: Sendable {
             throw untrusted(
                 path, "may be written by its group or by others",
                 remedy: "chmod \(isDirectory ? "755" : "644") \(path)")
+        }
+    }
+
+    private func unreadable(_ path: String, _ error: SystemError) -> StationError {
+        let name = path.printable()
+        switch error.number {
+        case ELOOP: return StationError(unreadableCode, "\(name) is a link that leads to itself", remedy: "remove it")
+        case EFBIG:
+            return StationError(
+                unreadableCode, "\(name) is too large to be such a file",
+                remedy: "put the right file there, or remove it")
+        default: return error.asStationError(unreadableCode, remedy: "see ls -ld \(name), and dmesg")
         }
     }
 

@@ -170,6 +170,8 @@ def test_a_stopped_station_is_not_brought_back_by_the_partitions_of_its_own_card
     machine.run(f"partx --delete /dev/{disk}; partx --add /dev/{disk}; echo change > /sys/block/{disk}/uevent; "
                 f"echo add > /sys/block/{disk}/{disk}1/uevent; udevadm settle")
     machine.run(f"dd if=/dev/{disk} of=/dev/{disk} bs=512 count=1 conv=notrunc status=none && udevadm settle")
+    # As when udev itself is upgraded, or somebody has all rules applied anew.
+    machine.run("udevadm trigger --action=change --settle; udevadm trigger --action=add --settle")
     assert state() == "inactive"
     machine.usb_insert(2, new_card(12)).wait_disk()
     bench.wait_until(lambda: state() == "active", 60, "a card to bring it back", interval=0.5)

@@ -23,6 +23,7 @@ FAULTS = {
     "config_untrusted": f"printf '[Station]\\nStuckAfterSec=20\\n' > {DROP_IN} && chmod 0666 {DROP_IN}",
     "config_value": f"printf '[Station]\\nStuckAfterSec=one\\n' > {DROP_IN}",
     "config_key_unknown": f"printf '[Station]\\nStuckAfter=20\\n' > {DROP_IN}",
+    "config_unreadable": f"ln -s doctor.conf {DROP_IN}",
     "slot_file_invalid": "sed -i.kept '/^Place=/d' /etc/flashing-station/slots.d/slot2.slot; systemctl reload stationd.service",
     "namespaces_locked": "sysctl -w user.max_user_namespaces=0",
     "journal_volatile": "mv /var/log/journal /var/log/journal.kept",
@@ -36,6 +37,7 @@ FAULTS = {
 BY_HAND = {
     "config_value": f"printf '[Station]\\nStuckAfterSec=8\\n' > {DROP_IN}",
     "config_key_unknown": f"printf '[Station]\\nStuckAfterSec=8\\n' > {DROP_IN}",
+    "config_unreadable": f"rm {DROP_IN}",
     "slot_file_invalid": "mv /etc/flashing-station/slots.d/slot2.slot.kept /etc/flashing-station/slots.d/slot2.slot",
     "storage_limit_high": f"printf '[Station]\\nStorageLimit=500M\\n' > {DROP_IN}",
 }

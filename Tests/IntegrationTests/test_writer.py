@@ -775,7 +775,7 @@ def test_the_writer_holds_the_disk_exclusively_while_it_works(slow):
     assert verdict_of(writer.report()) == ("cancelled", None)
 
 
-def test_memory_stays_below_64_mib_and_progress_comes_twice_a_second(slow):
+def test_memory_stays_within_24_mib_and_progress_comes_twice_a_second(slow):
     card, begin = slow
     writer = begin()
     peak = 0
@@ -786,7 +786,7 @@ def test_memory_stays_below_64_mib_and_progress_comes_twice_a_second(slow):
         with contextlib.suppress(FileNotFoundError, KeyError):
             peak = max(peak, int(writer.status()["VmHWM"].split()[0]))
     assert verdict_of(message["ended"]["_0"]) == ("passed", None)
-    assert 0 < peak < 64 * 1024
+    assert 0 < peak <= 24 * 1024
     assert max(after - before for before, after in zip(writer.arrivals, writer.arrivals[1:])) < 0.5
     seen = [each["progress"]["_0"] for each in writer.messages if "progress" in each]
     assert [one["bytesDone"] for one in seen] == sorted(one["bytesDone"] for one in seen)

@@ -106,6 +106,29 @@ struct ConfigurationFilesTests {
         }
     }
 
+    @Test("what cannot be read is named, with what to do")
+    func unreadable() throws {
+        let tree = try Scratch()
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(tree.path)/station.conf.d/loop.conf", withDestinationPath: "loop.conf")
+        do throws(StationError) {
+            _ = try tree.load()
+            Issue.record("nothing was thrown")
+        } catch {
+            #expect(error.code == "config_unreadable")
+            #expect(error.message.contains("loop.conf is a link that leads to itself") && error.remedy == "remove it")
+        }
+        unlink("\(tree.path)/station.conf.d/loop.conf")
+        try tree.write("station.conf.d/large.conf", String(repeating: "#", count: 2_000_000))
+        do throws(StationError) {
+            _ = try tree.load()
+            Issue.record("nothing was thrown")
+        } catch {
+            #expect(error.code == "config_unreadable")
+            #expect(error.message.contains("large.conf is too large") && error.remedy.contains("remove it"))
+        }
+    }
+
     @Test("the file that is installed names every key, with its default")
     func installedFile() throws {
         let project = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
