@@ -72,9 +72,7 @@ final class ImageSource: OriginStream {
 
     /// - Throws: `import_stopped`.
     func checkStop() throws(StationError) {
-        guard let stop else { return }
-        var events = [pollfd(fd: stop.number, events: Int16(POLLIN), revents: 0)]
-        if poll(&events, 1, 0) > 0 { throw Self.stopped }
+        if let stop, stop.hasInput { throw Self.stopped }
     }
 
     /// The SHA-256 of the file, which has been read to its end.

@@ -2,10 +2,10 @@ import Glibc
 import StationCore
 import StationLinux
 
-/// The room that one import has: what `StorageLimit=` leaves beside the images that are there, and what the file system has.
+/// The room that one import has: what it was given beside the images that are there, and what the file system has.
 struct VaultRoom {
     let directory: String
-    /// `StorageLimit=`; no image may be longer than that either, however many holes it has.
+    /// What `StorageLimit=` leaves for images; no image may be longer than that either, however many holes it has.
     let limit: UInt64
     /// What the images take that are there.
     private let usedByteCount: UInt64

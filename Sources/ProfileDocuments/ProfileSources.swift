@@ -130,7 +130,8 @@ package struct ProfileSources {
         } catch { complain(error, field, spec.source) }
     }
 
-    /// What others may write is taken away: whether somebody's umask is 002 or 022 does not change an image.
+    /// What others may write is taken away: whether somebody's umask is 002 or 022 does not change an image. So are set-user-ID,
+    /// set-group-ID and sticky, which a profile has to ask for in so many words.
     private static func mode(_ mode: UInt32) -> UInt32 { mode & 0o755 }
 
     private static func name(_ kind: FileStatus.Kind) -> String {

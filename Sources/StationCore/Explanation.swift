@@ -148,7 +148,8 @@ package enum Explanation {
                     "fresh", true, "the card waits for its image, and is begun when that is there")
             case .buildFailed:
                 return Gate(
-                    "fresh", true, "the card waits for an image that could not be built, and is begun when it can be")
+                    "fresh", false, "the card waited for an image that could not be built",
+                    remedy: "assign again, when that is mended; then pull the card and insert it again")
             case .unassigned, .disarmed:
                 return Gate(
                     "fresh", false,

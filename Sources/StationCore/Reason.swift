@@ -69,11 +69,9 @@ package enum Reason: String, Codable, Sendable, CaseIterable {
     package var fault: Fault {
         switch self {
         case .cardTooSmall, .cardTooLarge, .writeProtected, .writeError, .shortWrite, .readError, .wipeIncomplete,
-            .capacityFalse, .markerMissing, .dataMismatch, .sectorSizeUnsupported, .directRefused, .contentTooLarge,
-            .cardSuspect:
+            .capacityFalse, .markerMissing, .dataMismatch, .sectorSizeUnsupported, .contentTooLarge, .cardSuspect:
             .card
-        case .cardChanged, .cardRemoved, .sameCard, .wasInAlready, .noMedium, .sequenceMismatch, .cardTypeNotAllowed,
-            .dryRun:
+        case .cardChanged, .cardRemoved, .sameCard, .wasInAlready, .noMedium, .sequenceMismatch, .dryRun:
             .operation
         default: .station
         }

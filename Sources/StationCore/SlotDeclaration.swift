@@ -81,6 +81,9 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
 
     /// Reads the text of a slot file.
     /// - Parameter fileName: as it shall stand in messages.
+    /// No size that a slot file names is smaller, in bytes: the head of an image alone is a MiB.
+    package static let leastByteCount: UInt64 = 1 << 20
+
     /// - Throws: `config_syntax`, `config_key_unknown`, `slot_file_invalid`, `place_invalid`, `reader_invalid`,
     ///   `light_invalid`.
     package init(name: SlotName, fileName: String, text: String) throws(StationError) {
@@ -110,7 +113,7 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
                 if entry.key == "Light" { lights.light = light } else { lights.failureLight = light }
             case "CardType": cardType = try Self.choice(file, entry)
             case "MinimumSize", "MaximumSize":
-                guard let bytes = Quantity.parseBytes(entry.value), bytes >= 1 << 20 else {
+                guard let bytes = Quantity.parseBytes(entry.value), bytes >= Self.leastByteCount else {
                     throw file.error(
                         "slot_file_invalid", entry, "has no byte count of 1M or more",
                         remedy: "write bytes, or 256M, 32G (powers of 1024)")

@@ -289,7 +289,7 @@ package struct SlotMachine: Sendable {
         setArmed(true)
         var effects: [Effect] = [.savePreparation(preparation, assignment)]
         switch activity {
-        case .waiting(.preparing), .waiting(.buildFailed):
+        case .waiting(.preparing):
             guard let device, let token, let condition = preparedCondition else { break }
             effects += begin(device, token, assignment, condition, trigger: .insertion, now: now)
         default: break

@@ -1,8 +1,8 @@
-/// What `/etc/flashing-station/station.conf` and its drop-ins say: `[Station]` and `[Guard]`.
+/// What `/etc/flashing-station/station.conf` and its drop-ins say, in all their sections.
 package struct StationConfiguration: Equatable, Codable, Sendable {
     /// File-system labels and UUIDs of media that must never be written, besides the station's own data volume.
     package var protectedLabels: [String] = ["OURBOX_DATA"]
-    /// How much room images may take, in bytes.
+    /// How much room images, builds and Image Builders may take together, in bytes.
     package var storageLimit: UInt64 = 64 << 30
     /// After how many seconds without one finished request a writer counts as stuck.
     package var stuckAfterSeconds: Double = 15

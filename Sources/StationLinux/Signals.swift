@@ -20,6 +20,9 @@ package final class SignalQueue: Sendable {
 }
 
 extension Descriptor {
+    /// Whether it can be read from now, or was hung up.
+    package var hasInput: Bool { !Self.waitForInput(of: [number], seconds: 0).isEmpty }
+
     /// Waits until one of several descriptors is readable, or hung up, or the time is over. Corresponds to `poll(2)`.
     /// - Returns: the numbers of those that are.
     package static func waitForInput(of numbers: [Int32], seconds: Double) -> Set<Int32> {

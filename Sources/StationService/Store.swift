@@ -34,8 +34,6 @@ package final class Store: Sendable {
     package let problems: [StationError]
     /// The jobs that had begun and had no verdict when the store was opened, in their order. They are `interrupted` now.
     package let interruptedJobs: [JobRecord]
-    /// How many those are.
-    package var interruptedJobCount: Int { interruptedJobs.count }
 
     let bootID: String
     let clock: @Sendable () -> WallTime

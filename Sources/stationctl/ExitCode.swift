@@ -10,7 +10,7 @@ enum ExitCode: Int32, CaseIterable {
     /// No station answers, or it hung up.
     case unreachable = 3
     case notPermitted = 4
-    /// No such slot, image, job or device.
+    /// No such slot, image, profile, card, job, device, file, Image Builder, build or artifact.
     case notFound = 5
     /// Not possible in the present state.
     case refused = 6
@@ -29,7 +29,7 @@ enum ExitCode: Int32, CaseIterable {
             "profile_unknown", "card_unknown", "builder_unknown", "build_unknown", "artifact_unknown", "log_missing":
             self = .notFound
         case "slot_unassigned", "slot_disarmed", "no_card", "job_running", "no_job", "slot_exists", "place_taken",
-            "image_name_taken", "image_assigned", "image_in_use", "storage_limit", "storage_full", "not_declarable",
+            "image_name_taken", "image_assigned", "storage_full", "not_declarable",
             "not_confirmed", "file_exists", "backup_running", "restore_running", "restore_unfinished", "restore_mount",
             "no_restore", "station_running", "slot_without_light", "inspection_running", "inspection_ended",
             "slot_preparing",
@@ -48,7 +48,7 @@ enum ExitCode: Int32, CaseIterable {
         case .usage: "the command line cannot be understood"
         case .unreachable: "no station answers, or it hung up"
         case .notPermitted: "not permitted"
-        case .notFound: "no such slot, image, job or device"
+        case .notFound: "no such slot, image, profile, card, job, device, file, builder, build or artifact"
         case .refused: "not possible in the present state"
         case .notPassed: "the job ended with another verdict than passed"
         }

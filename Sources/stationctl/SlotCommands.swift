@@ -153,6 +153,8 @@ enum SlotCommands {
         guard slot.minimumByteCount <= slot.maximumByteCount else {
             throw context.syntax.usage("--minimum-size is larger than --maximum-size")
         }
+        // What nobody could read again is not saved.
+        slot = try SlotDeclaration(name: name, fileName: "\(name).slot", text: slot.fileText)
         try demandFree(name, slot.place, files)
         try files.save(slot)
         return finish(slot, files, context, said: "\(name) is declared: \(slot.place)")
@@ -238,8 +240,8 @@ enum SlotCommands {
     }
 
     private static func bytes(_ text: String, _ context: Context) throws(StationError) -> UInt64 {
-        if let bytes = Quantity.parseBytes(text), bytes > 0 { return bytes }
+        if let bytes = Quantity.parseBytes(text), bytes >= SlotDeclaration.leastByteCount { return bytes }
         throw context.syntax.usage(
-            "“\(text.printable(limit: 40))” is no byte count", remedy: "write 256M or 64G, for example")
+            "“\(text.printable(limit: 40))” is no byte count of 1M or more", remedy: "write 256M or 64G, for example")
     }
 }

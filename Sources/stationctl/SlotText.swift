@@ -60,7 +60,7 @@ enum SlotText {
         case "disarmed": "it was disarmed"
         case "same_card": "maybe the card before"
         case "build_failed": "no image for it"
-        default: "it was in at start"
+        default: "it was in already"
         }
     }
 

@@ -76,6 +76,15 @@ private struct Fixture {
         return report
     }
 
+    /// An update of a card that had all of it.
+    func passedUnwritten() -> JobReport {
+        var report = passed()
+        report.bytesWritten = 0
+        report.writeSeconds = 0
+        report.bytesUnchanged = 5_081_088
+        return report
+    }
+
     /// The poorest entry of each outcome: what it has, every entry of its kind has.
     func poorest() throws -> [JournalEntry] {
         let image = ImageRecord(name: image, sha256: sha256, byteCount: 1, importedAt: 0, importedByUserID: 1000)
@@ -98,7 +107,7 @@ private struct Fixture {
             .stationStarted(version: "1", slotCount: 1), .stationStopping(runningJobCount: 0),
             .stationWaits([slot], atMostSeconds: 300), .historyShortened(jobCount: 1, days: 365),
             .jobBegan(start()), .cardWaits(slot, .disarmed, device, assignment: nil),
-            .cardRefused(slot, .readerChanged, device, assignment: nil), .jobEnded(start(), passed()),
+            .cardRefused(slot, .readerChanged, device, assignment: nil), .jobEnded(start(), passedUnwritten()),
             .jobEnded(start(), JobReport(.failed(.writeError))), .jobEnded(start(), JobReport(.refused(.deviceBusy))),
             .jobEnded(start(), JobReport(.cancelled)), .jobEnded(start(), JobReport(.interrupted)),
             .jobEnded(start(isDryRun: true), JobReport(.passed)), .jobStuck(start()),

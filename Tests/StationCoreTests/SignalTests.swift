@@ -58,7 +58,7 @@ struct SignalTests {
     /// Written out by hand, one by one: what is the card's own fault.
     private static let cardFaults: Set<Reason> = [
         .writeProtected, .cardTooSmall, .cardTooLarge, .contentTooLarge, .sectorSizeUnsupported, .writeError,
-        .shortWrite, .readError, .directRefused, .wipeIncomplete, .capacityFalse, .markerMissing, .dataMismatch,
+        .shortWrite, .readError, .wipeIncomplete, .capacityFalse, .markerMissing, .dataMismatch,
         .cardSuspect,
     ]
 

@@ -13,7 +13,7 @@ struct StoreFileTests {
         let slot = try SlotName("slot1")
         do {
             let store = try bench.open()
-            #expect(store.problems.isEmpty && store.interruptedJobCount == 0)
+            #expect(store.problems.isEmpty && store.interruptedJobs.count == 0)
             for name in bench.names { #expect(try FileStatus(of: "\(bench.directory)/\(name)").mode & 0o027 == 0) }
             #expect(try await store.history(Control.HistoryQuery()).isEmpty)
             try await store.saveConsent(

@@ -62,13 +62,13 @@ struct StoreJobTests {
             try await store.history(Control.HistoryQuery()).map(\.report?.verdict) == [.failed(.readError), .passed])
         #expect(try await store.history(Control.HistoryQuery(verdict: "passed")).map(\.id) == [starts[0].id])
         #expect(try await store.history(Control.HistoryQuery(verdict: "refused")).isEmpty)
-        #expect(try bench.pullThePlug().open().interruptedJobCount == 2, "nothing is on record yet")
+        #expect(try bench.pullThePlug().open().interruptedJobs.count == 2, "nothing is on record yet")
         #expect(await storeFailure { try await store.perform { try store.writeOverdue($0) } }?.code == "storage_full")
         try await store.perform { try $0.execute("PRAGMA max_page_count = \(limit + 100)") }
         // By itself, sooner or later; here at once.
         try await store.perform { try store.writeOverdue($0) }
         let late = try bench.pullThePlug().open()
-        #expect(late.interruptedJobCount == 0)
+        #expect(late.interruptedJobs.count == 0)
         #expect(
             try await late.history(Control.HistoryQuery()).map(\.report?.verdict) == [.failed(.readError), .passed])
         #expect(try await late.memory(slot: slot).failuresInARow == 1)
@@ -93,7 +93,7 @@ struct StoreJobTests {
         #expect(try await store.perform { try $0.query("SELECT id FROM jobs WHERE verdict IS NULL").count } == 1)
         try await store.perform { try $0.execute("DROP TRIGGER poison") }
         try await store.perform { try store.writeOverdue($0) }
-        #expect(try bench.pullThePlug().open().interruptedJobCount == 0)
+        #expect(try bench.pullThePlug().open().interruptedJobs.count == 0)
     }
 
     @Test("what the disk refused is written without being asked again", .timeLimit(.minutes(1)))

@@ -127,8 +127,7 @@ package struct BuilderFetch {
     }
 
     private static func checkStop(_ stop: Descriptor) throws(StationError) {
-        var events = [pollfd(fd: stop.number, events: Int16(POLLIN), revents: 0)]
-        if poll(&events, 1, 0) > 0 { throw stopped }
+        if stop.hasInput { throw stopped }
     }
 
     private static let stopped = StationError("import_stopped", "it was stopped")

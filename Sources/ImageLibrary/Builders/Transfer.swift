@@ -101,9 +101,7 @@ private final class TransferState {
     }
 
     var isStopped: Bool {
-        guard let stop else { return false }
-        var events = [pollfd(fd: stop.number, events: Int16(POLLIN), revents: 0)]
-        return poll(&events, 1, 0) > 0
+        stop?.hasInput ?? false
     }
 
     /// - Returns: false to end the transfer.

@@ -223,7 +223,6 @@ struct Build {
     }
 
     private func checkStop() throws(StationError) {
-        var events = [pollfd(fd: stop.number, events: Int16(POLLIN), revents: 0)]
-        if poll(&events, 1, 0) > 0 { throw StationError("import_stopped", "the build was cancelled") }
+        if stop.hasInput { throw StationError("import_stopped", "the build was cancelled") }
     }
 }
