@@ -584,6 +584,8 @@ package enum ControlInterface {
           verdict: ?VerdictWord,
           # Jobs that began at or after: seconds since 1970.
           since: ?float,
+          # Jobs that began before.
+          until: ?float,
           # A card, or a job that failed on it, or the beginning of either.
           card: ?string,
           # An image's name or glob.

@@ -139,8 +139,9 @@ package enum Control {
         package var job: String?
         /// A verdict's word.
         package var verdict: String?
-        /// Seconds since 1970.
+        /// Jobs that began at or after, and before: seconds since 1970.
         package var since: Double?
+        package var until: Double?
         /// A card's key, or that of a job that failed on it, or the beginning of either.
         package var card: String?
         /// An image's name or glob.
@@ -149,13 +150,14 @@ package enum Control {
         package var limit: Int?
 
         package init(
-            slot: String? = nil, job: String? = nil, verdict: String? = nil, since: Double? = nil, card: String? = nil,
-            image: String? = nil, limit: Int? = nil
+            slot: String? = nil, job: String? = nil, verdict: String? = nil, since: Double? = nil,
+            until: Double? = nil, card: String? = nil, image: String? = nil, limit: Int? = nil
         ) {
             self.slot = slot
             self.job = job
             self.verdict = verdict
             self.since = since
+            self.until = until
             self.card = card
             self.image = image
             self.limit = limit

@@ -39,6 +39,12 @@ package enum Place: Hashable, TextCoded, Sendable {
         return .mmc(controller: stablePath(parts[1..<host].joined(separator: "/")))
     }
 
+    /// Why no such reader can be at this place; nil where one can. Logical units may be numbered with gaps.
+    package func problem(with reader: Reader) -> String? {
+        if case .mmc = self, reader != .mmcHost { return "at an MMC host the reader is mmc, not \(reader)" }
+        return nil
+    }
+
     /// What a place can have. SCSI knows larger numbers, which no reader of cards uses.
     private static let logicalUnits = 0..<256
 
@@ -168,7 +174,10 @@ package enum Place: Hashable, TextCoded, Sendable {
     private static func isPortChain(_ text: String) -> Bool {
         let ports = text.split(separator: ".", omittingEmptySubsequences: false)
         return (1...8).contains(ports.count)
-            && ports.allSatisfy { !$0.isEmpty && $0.utf8.count <= 3 && $0.utf8.allSatisfy { (48...57).contains($0) } }
+            // As the kernel writes them: one port has one name.
+            && ports.allSatisfy {
+                !$0.isEmpty && $0.utf8.count <= 3 && $0.first != "0" && $0.utf8.allSatisfy { (48...57).contains($0) }
+            }
     }
 
     private static func isControllerPath(_ text: String) -> Bool {

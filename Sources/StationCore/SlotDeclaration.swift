@@ -127,6 +127,11 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
                 "slot_file_invalid", "\(fileName): \(place == nil ? "Place=" : "Reader=") is missing",
                 remedy: "declare the slot with: stationctl slot learn \(name)")
         }
+        if let problem = place.problem(with: reader) {
+            throw StationError(
+                "slot_file_invalid", "\(fileName): \(problem)",
+                remedy: "let it be found: sudo stationctl slot learn \(name)")
+        }
         guard sizes[0] <= sizes[1] else {
             throw StationError("slot_file_invalid", "\(fileName): MinimumSize= is larger than MaximumSize=")
         }

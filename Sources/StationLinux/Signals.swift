@@ -20,6 +20,14 @@ package final class SignalQueue: Sendable {
 }
 
 extension Descriptor {
+    /// Waits until one descriptor is readable, or nobody is at the other end of another one any more. Corresponds to `poll(2)`.
+    /// - Returns: the number of the one, or of the other where that is so too.
+    package static func waitForInput(of number: Int32, orHangUpOf other: Int32) -> Int32 {
+        var entries = [pollfd(fd: number, events: Int16(POLLIN), revents: 0), pollfd(fd: other, events: 0, revents: 0)]
+        while poll(&entries, 2, -1) < 0, errno == EINTR {}
+        return entries[1].revents != 0 ? other : number
+    }
+
     /// Whether it can be read from now, or was hung up.
     package var hasInput: Bool { !Self.waitForInput(of: [number], seconds: 0).isEmpty }
 

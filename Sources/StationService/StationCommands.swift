@@ -61,7 +61,7 @@ extension Station: StationControl {
     }
 
     package func cancel(slots: [String], caller: UInt32) async throws -> Control.Changed {
-        try await change(slots, .cancel, caller: caller)
+        try await change(slots, .cancel, caller: caller, passingOver: "no_job")
     }
 
     package func identify(_ parameters: Control.Identify, caller: UInt32) async throws -> Control.Identified {
@@ -187,15 +187,23 @@ extension Station: StationControl {
 
     // MARK: Slots
 
+    /// - Parameter passingOver: the code of an error that keeps the other slots from nothing; thrown where no slot is left.
     private func change(
-        _ patterns: [String], _ command: SlotMachine.Command, caller: UInt32, allWhenEmpty: Bool = false
+        _ patterns: [String], _ command: SlotMachine.Command, caller: UInt32, allWhenEmpty: Bool = false,
+        passingOver code: String? = nil
     ) async throws -> Control.Changed {
         var changed = Control.Changed(slots: [])
+        var passedOver: StationError?
         for runner in try find(patterns, allWhenEmpty: allWhenEmpty) {
-            let machine = try await runner.perform(command, caller: caller)
-            changed.slots.append(machine.slot.name)
-            if machine.device?.hasMedium == true { changed.withCardIn.append(machine.slot.name) }
+            do {
+                let machine = try await runner.perform(command, caller: caller)
+                changed.slots.append(machine.slot.name)
+                if machine.device?.hasMedium == true { changed.withCardIn.append(machine.slot.name) }
+            } catch let error as StationError where error.code == code {
+                passedOver = passedOver ?? error
+            }
         }
+        if changed.slots.isEmpty, let passedOver { throw passedOver }
         return changed
     }
 

@@ -81,6 +81,10 @@ struct HistoryStatement: Sendable {
             conditions.append("started_at >= ?")
             parameters.append(.real(since))
         }
+        if let until = query.until {
+            conditions.append("started_at < ?")
+            parameters.append(.real(until))
+        }
         if let image = query.image {
             if !Self.isGlob(image), index == "jobs_in_order" { index = "jobs_of_image" }
             conditions.append(Self.isGlob(image) ? "image GLOB ?" : "image = ?")

@@ -36,6 +36,11 @@ enum BackupCommand {
         let places = try StationPlaces(context, "back up")
         guard FileName.inode(places.marker) == nil else { throw RestoreCommit.unfinished(places.marker) }
         let path = context.operands[0]
+        guard !["", "-"].contains(path) else {
+            throw context.syntax.usage(
+                path.isEmpty ? "the file's name is empty" : "a backup goes into a file, not to standard output",
+                remedy: "name a file that is not there: station.tar, or ./- if it must be")
+        }
         try BackupArchive.demandFree(path)
         let archive = context.arguments.has("--dry-run") ? nil : try BackupArchive(path)
         do {

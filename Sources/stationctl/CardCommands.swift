@@ -13,7 +13,8 @@ enum CardCommands {
                 .init("--since", value: "TIME", "only cards seen at or after; see stationctl history --help"),
                 .init("--limit", value: "N", "at most so many (50)"),
             ],
-            examples: ["stationctl card list --state condemned", "stationctl card list --since 7d --json"], run: list),
+            examples: ["stationctl card list --state condemned", "stationctl card list --since 7d --json"],
+            exits: Command.readingExits, run: list),
         Command(
             "card show", operands: "CARD", count: 1...1, summary: "Shows one card and its jobs",
             details: "CARD is a card or a job that failed on it, or the beginning of either.",

@@ -179,20 +179,25 @@ struct Console {
             if count >= 0 {
                 bytes = bytes.dropFirst(count)
             } else if errno != EINTR {
-                Self.giveUp(errno, writingTo: number)
+                // What went wrong is still told by the exit code.
+                guard number == 1 else { return }
+                Self.giveUp(errno)
             }
         }
     }
 
     /// No command goes on for nothing: nobody reads any more, which is no error to talk about, or the disk is full.
-    private static func giveUp(_ number: Int32, writingTo stream: Int32) -> Never {
-        if number == EPIPE {
-            signal(SIGPIPE, SIG_DFL)
-            raise(SIGPIPE)
-        } else if stream == 1 {
-            let text = "stationctl: the output cannot be written: \(SystemError.text(number))\n"
-            _ = Array(text.utf8).withUnsafeBytes { Glibc.write(2, $0.baseAddress, $0.count) }
-        }
+    private static func giveUp(_ number: Int32) -> Never {
+        if number == EPIPE { endUnread() }
+        let text = "stationctl: the output cannot be written: \(SystemError.text(number))\n"
+        _ = Array(text.utf8).withUnsafeBytes { Glibc.write(2, $0.baseAddress, $0.count) }
+        exit(ExitCode.failure.rawValue)
+    }
+
+    /// Ends as a program does whose output nobody reads any more.
+    static func endUnread() -> Never {
+        signal(SIGPIPE, SIG_DFL)
+        raise(SIGPIPE)
         exit(ExitCode.failure.rawValue)
     }
 }

@@ -13,6 +13,7 @@ enum HistoryCommand {
                 .init("--card", value: "CARD", "only jobs of this card; see stationctl card list"),
                 .init("--verdict", value: "WORD", "passed, failed, refused, cancelled or interrupted"),
                 .init("--since", value: "TIME", "only jobs that began at or after"),
+                .init("--until", value: "TIME", "only jobs that began before"),
                 .init("--job", value: "ID", "only this job: its id or the beginning of it; shows all of it"),
                 .init("--limit", value: "N", "at most so many (50; with --csv 10000)"),
                 .init("--csv", "write CSV (RFC 4180), with a line of headings"),
@@ -24,15 +25,37 @@ enum HistoryCommand {
             ], exits: Command.readingExits, run: run)
     ]
 
+    /// What the station tells at one time.
+    private static let largestLimit = 10_000
+
+    private struct Listing: Encodable {
+        var jobs: [JobRecord]
+        /// Whether these are all that match; else the newest of them.
+        var isComplete: Bool
+    }
+
     private static let words = ["passed", "failed", "refused", "cancelled", "interrupted"]
 
     private static func run(_ context: Context) throws -> ExitCode {
         let isCSV = context.arguments.has("--csv")
         if isCSV, context.isJSON { throw context.syntax.usage("--csv and --json cannot both be") }
-        let query = try query(context, defaultLimit: isCSV ? 10_000 : nil)
-        let jobs = try fetch(context.connect(), query)
+        var query = try query(context, defaultLimit: isCSV ? largestLimit : 50)
+        let limit = query.limit ?? largestLimit
+        // One more shows whether there are more.
+        query.limit = min(limit + 1, largestLimit)
+        var jobs = try fetch(context.connect(), query)
+        let isComplete = jobs.count < query.limit ?? largestLimit
+        jobs = Array(jobs.prefix(limit))
+        if jobs.isEmpty, query.job != nil {
+            let isAlone = [query.slot, query.image, query.card, query.verdict].allSatisfy { $0 == nil }
+            throw StationError(
+                "job_unknown",
+                "there is no such job"
+                    + (isAlone && query.since == nil && query.until == nil ? "" : " that matches the rest"),
+                remedy: "see stationctl history")
+        }
         if context.isJSON {
-            context.console.json(Control.History(jobs: jobs))
+            context.console.json(Listing(jobs: jobs, isComplete: isComplete))
         } else if isCSV {
             context.console.data(HistoryCSV.text(jobs))
         } else if context.arguments.has("--job") {
@@ -40,15 +63,12 @@ enum HistoryCommand {
                 if index > 0 { context.console.line() }
                 show(job, context.console)
             }
-            if jobs.isEmpty {
-                throw StationError("job_unknown", "there is no such job", remedy: "see stationctl history")
-            }
         } else if jobs.isEmpty {
             context.console.line("no job matches")
         } else {
             list(jobs, context.console)
             context.console.line()
-            context.console.paragraph(summary(jobs, limit: query.limit ?? 50))
+            context.console.paragraph(summary(jobs, isComplete: isComplete))
         }
         return .success
     }
@@ -67,22 +87,28 @@ enum HistoryCommand {
             }
             query.verdict = word
         }
-        if let text = arguments.value("--since") {
-            guard let since = LocalTime.parse(text, now: SystemClock.wallSeconds()) else {
-                throw context.syntax.usage(
-                    "“\(text.printable(limit: 40))” is no time",
-                    remedy: text.nearest(in: ["today", "yesterday", "monday"]).map { "did you mean \($0)?" }
-                        ?? "write 2h, 7d, today, yesterday, 2026-11-01 or '2026-11-01 14:05'")
-            }
-            query.since = since
+        if let text = arguments.value("--since") { query.since = try time(text, context) }
+        if let text = arguments.value("--until") { query.until = try time(text, context) }
+        if let job = query.job, !job.isLowerHexadecimal || job.isEmpty {
+            throw context.syntax.usage(
+                "“\(job.printable(limit: 40))” is not the beginning of a job id",
+                remedy: "job ids are of 0–9 and a–f, as stationctl history shows them")
         }
         if let text = arguments.value("--limit") {
-            guard let limit = Int(text), (1...10_000).contains(limit) else {
+            guard let limit = Int(text), (1...largestLimit).contains(limit) else {
                 throw context.syntax.usage("--limit takes a number from 1 to 10000")
             }
             query.limit = limit
         }
         return query
+    }
+
+    private static func time(_ text: String, _ context: Context) throws(StationError) -> Double {
+        if let time = LocalTime.parse(text, now: SystemClock.wallSeconds()) { return time }
+        throw context.syntax.usage(
+            "“\(text.printable(limit: 40))” is no time",
+            remedy: text.nearest(in: ["today", "yesterday", "monday"]).map { "did you mean \($0)?" }
+                ?? "write 2h, 7d, today, yesterday, 2026-11-01 or '2026-11-01 14:05'")
     }
 
     /// All jobs that match, however many replies they take.
@@ -115,7 +141,7 @@ enum HistoryCommand {
     }
 
     /// `12 jobs: 10 passed, 1 failed, 1 refused`.
-    private static func summary(_ jobs: [JobRecord], limit: Int) -> String {
+    private static func summary(_ jobs: [JobRecord], isComplete: Bool) -> String {
         let isDryRun: (JobRecord) -> Bool = { $0.report?.verdict.reason == .dryRun }
         var parts = words.compactMap { word in
             let count = jobs.count { $0.report?.verdict.word == word && !isDryRun($0) }
@@ -125,9 +151,9 @@ enum HistoryCommand {
         if dryRuns > 0 { parts.append("\(dryRuns) dry \(dryRuns == 1 ? "run" : "runs")") }
         let underWay = jobs.count { $0.report == nil }
         if underWay > 0 { parts.append("\(underWay) under way") }
-        let isFull = jobs.count >= limit
-        let head = isFull ? "the newest \(jobs.count) jobs" : "\(jobs.count) \(jobs.count == 1 ? "job" : "jobs")"
-        return "\(head): \(parts.joined(separator: ", "))" + (isFull && limit < 10_000 ? "; for more: --limit N" : "")
+        let count = "\(jobs.count) \(jobs.count == 1 ? "job" : "jobs")"
+        let more = jobs.count < largestLimit ? "; for more: --limit N" : "; for older ones: --until TIME"
+        return "\(isComplete ? "" : "the newest ")\(count): \(parts.joined(separator: ", "))" + (isComplete ? "" : more)
     }
 
     private static func style(_ job: JobRecord) -> Console.Style {

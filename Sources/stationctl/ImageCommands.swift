@@ -7,11 +7,11 @@ enum ImageCommands {
         ImageImportCommand.command,
         Command(
             "image list", summary: "Lists the images of the library", examples: ["stationctl image list --json"],
-            run: list),
+            exits: Command.readingExits, run: list),
         Command(
             "image show", operands: "NAME", count: 1...1,
             summary: "Shows one image: bytes, origin, who vouches",
-            examples: ["stationctl image show openwrt"], run: show),
+            examples: ["stationctl image show openwrt"], exits: Command.readingExits, run: show),
         Command(
             "image verify", operands: "[NAME]", count: 0...1,
             summary: "Reads images again and compares them",

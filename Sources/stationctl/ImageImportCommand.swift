@@ -31,6 +31,7 @@ enum ImageImportCommand {
 
     private static func run(_ context: Context) throws -> ExitCode {
         let path = context.operands[0]
+        guard !path.isEmpty else { throw context.syntax.usage("the file's name is empty") }
         var files = [try open(path, context)]
         var sha256: String?
         if let text = context.arguments.value("--sha256") {
@@ -63,7 +64,8 @@ enum ImageImportCommand {
             }
         } catch {
             line.clear()
-            throw error
+            guard error.code.hasPrefix("image_"), path != "-", !error.message.contains(path) else { throw error }
+            throw StationError(error.code, "\(path.printable()): \(error.message)", remedy: error.remedy)
         }
         line.clear()
         guard let image else { throw StationError("protocol_error", "the import ended without an image") }

@@ -6,7 +6,7 @@ enum InspectCommand {
     static let all = [
         Command(
             "inspect", operands: "SLOT", count: 1...1,
-            summary: "Says what a card is: written here, intact?",
+            summary: "Says what a card is, and whether it is as it was written here",
             details:
                 "Read-only, and no job: the slot's state stays as it is. When the card begins like one that was\nwritten here, it is read whole and compared. A job that begins ends it.",
             examples: ["stationctl inspect slot1", "stationctl inspect slot1 --json"], run: run)

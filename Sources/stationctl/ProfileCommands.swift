@@ -25,7 +25,7 @@ enum ProfileCommands {
             examples: [
                 "stationctl profile list --tag home", "stationctl profile list --target bcm27xx/bcm2711 --json",
             ],
-            run: list),
+            exits: Command.readingExits, run: list),
         Command(
             "profile show", operands: "PROFILE", count: 1...1, summary: "Shows one profile",
             details: "PROFILE@N is its version N.",
@@ -210,7 +210,8 @@ enum ProfileCommands {
             context.console.json(Control.Empty())
         } else {
             context.console.line(
-                "\(profileID.printable(limit: 130)) is deleted; its versions stay: stationctl profile history")
+                "\(profileID.printable(limit: 130)) is deleted; its versions stay: stationctl profile history \(profileID.printable(limit: 130))"
+            )
         }
         return .success
     }

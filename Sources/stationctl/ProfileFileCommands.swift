@@ -23,7 +23,7 @@ enum ProfileFileCommands {
             run: convert),
         Command(
             "profile diff", operands: "OLD NEW", count: 2...2, summary: "Shows in which fields two profiles differ",
-            details: "OLD and NEW are files. Needs no station.",
+            details: "OLD and NEW are files, which need no station, or names of the station's profiles.",
             examples: [
                 "stationctl profile diff ap.yaml ap-new.yaml", "stationctl profile diff ap.yaml ap.json --json",
             ],

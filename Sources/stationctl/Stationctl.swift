@@ -14,6 +14,7 @@ enum Stationctl {
         + SlotLightsCommand.all + DoctorCommand.all + BackupCommand.all + RestoreCommand.all + CompletionCommand.all
 
     static func main() {
+        StandardStreams.fillGaps()
         let arguments = Array(CommandLine.arguments.dropFirst())
         let console = Console()
         do {

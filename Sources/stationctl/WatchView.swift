@@ -31,12 +31,17 @@ struct WatchView {
                 "--bell needs a terminal", remedy: "leave it out where the output goes elsewhere")
         }
         var before: [SlotName: String] = [:]
-        try context.connect().callMore(.watch, as: Control.Status.self) { reply in
+        let client = try context.connect()
+        try client.begin(.watch)
+        while true {
+            // Who reads the lines may go while there is nothing to write.
+            if Descriptor.waitForInput(of: client.descriptor.number, orHangUpOf: 1) == 1 { Console.endUnread() }
+            guard let reply = try client.newestReply(to: .watch, as: Control.Status.self) else { continue }
             var status = reply
             status.slots = try context.select(reply.slots, by: context.operands)
             if context.isJSON {
                 context.console.json(status, inOneLine: true)
-                return true
+                continue
             }
             for slot in status.slots {
                 let text = change(slot)
@@ -44,9 +49,7 @@ struct WatchView {
                 before[slot.name] = text
                 context.console.line("\(LocalTime.text(SystemClock.wallSeconds())) \(slot.name) \(text)")
             }
-            return true
         }
-        return .success
     }
 
     /// What a line says of a slot; another text is a change. Progress counts in tenths.

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import tarfile
@@ -305,6 +306,17 @@ def test_nothing_is_written_into_a_file_that_somebody_left_there(station, tmp_pa
         assert theirs.read() == "left"
     status = os.stat(tmp_path / "b.tar")
     assert (status.st_mode & 0o777, status.st_uid, os.listdir(tmp_path)) == (0o600, 0, ["b.tar"])
+
+
+def test_a_backup_whose_words_nobody_can_read_is_none(station, tmp_path):
+    path = tmp_path / "station.tar"
+    words = shlex.join(["--socket", station.socket, "backup", str(path), *places(station)])
+    result = subprocess.run(["sh", "-c", f"{station.programs}/stationctl {words} >&-"], capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and "cannot be written" in result.stderr, result
+    # As after a kill: the beginning goes with the next one.
+    assert not path.exists()
+    backup(station, path)
+    assert [one.name for one in tmp_path.iterdir()] == ["station.tar"] and restore(station, path, "--list").returncode == 0
 
 
 def test_two_backups_into_one_file_do_not_meet(station, tmp_path):

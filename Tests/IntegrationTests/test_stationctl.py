@@ -242,6 +242,25 @@ def test_add_declares_by_place_and_list_shows_it(station):
     assert station.slot("right-1")["state"] == "absent"
 
 
+@pytest.mark.parametrize("words, says", [
+    (["--minimum-size", "1000"], "“1000” is no byte count of 1M or more"),
+    (["--maximum-size", "512K"], "“512K” is no byte count of 1M or more"),
+    (["--minimum-size", "64G", "--maximum-size", "1G"], "--minimum-size is larger"),
+    (["--light", "led:green:one", "--failure-light", "led:green:one"], "are one light"),
+    (["--failure-light", "led:red:one"], "--failure-light needs --light"),
+    (["--mode", "update", "--wipe", "discard"], "--mode update cannot be had"),
+    (["--place", "usb 480 port 09 lun 0 at pci0000:00/0000:00:03.0"], "is no place"),
+    (["--place", "mmc at platform/soc/fe340000.mmc"], "at an MMC host the reader is mmc"),
+])
+def test_add_declares_nothing_that_its_own_file_could_not_say(station, words, says):
+    place = [] if "--place" in words else ["--place", "usb 480 port 9 lun 0 at pci0000:00/0000:00:03.0"]
+    result = station.stationctl("slot", "add", "right-1", *place, "--reader", "05e3:0749 luns 1", *words,
+                                *slots_option(station), check=False)
+    assert result.returncode in (USAGE, FAILURE) and says in result.stderr, result
+    listed = json.loads(station.stationctl("slot", "list", "--json", *slots_option(station)).stdout)
+    assert [slot["name"] for slot in listed["slots"]] == ["slot1"] and listed["problems"] == []
+
+
 # -- reading ------------------------------------------------------------------------------------------
 
 def test_watch_json_is_one_status_in_each_line_up_to_the_verdict(armed):
@@ -272,6 +291,61 @@ def test_history_filters_and_speaks_json(armed):
     assert all(job["report"]["verdict"] == {"verdict": "passed"} for job in jobs)
     assert json.loads(armed.stationctl("history", "--slot", "other*", "--json").stdout)["jobs"] == []
     assert len(json.loads(armed.stationctl("history", "--limit", "1", "--json").stdout)["jobs"]) == 1
+
+
+def test_history_says_whether_it_is_all_and_goes_back_by_time(armed):
+    for _ in range(3):
+        with LoopCard(8 * MIB) as card:
+            reader = armed.bench.insert("2", card, "slot1")
+            armed.wait_for_state("slot1", "passed")
+            reader.unplug()
+            armed.wait_for_state("slot1", "absent")
+            armed.let_a_hand_change_cards()
+    whole = json.loads(armed.stationctl("history", "--json").stdout)
+    assert len(whole["jobs"]) == 3 and whole["isComplete"]
+    part = json.loads(armed.stationctl("history", "--limit", "2", "--json").stdout)
+    assert part["jobs"] == whole["jobs"][:2] and not part["isComplete"]
+    assert "the newest 2 jobs" in armed.stationctl("history", "--limit", "2").stdout
+    assert json.loads(armed.stationctl("history", "--limit", "3", "--json").stdout)["isComplete"]
+    last = part["jobs"][-1]
+    older = json.loads(armed.stationctl("history", "--until", f"@{last['startedAt']}", "--json").stdout)
+    assert [job["id"] for job in older["jobs"]] == [whole["jobs"][2]["id"]]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "JSON"])
+def test_a_job_that_is_not_there_is_not_there_in_every_form(armed, form):
+    assert armed.stationctl("history", "--job", "1a2b", *form, check=False).returncode == NOT_FOUND
+    for word in ("", "nope"):
+        assert armed.stationctl("history", "--job", word, *form, check=False).returncode == USAGE
+
+
+def test_cancel_ends_what_runs_of_all_that_is_meant(armed):
+    armed.declare("slot2", "3")
+    armed.stationctl("reload")
+    assert armed.stationctl("cancel", "*", check=False).returncode == REFUSED
+    with PracticeCard(8 * MIB, write_rate=2 * MIB, read_rate=4 * MIB) as card:
+        armed.bench.insert("2", card, "slot1")
+        armed.wait_for_phase("slot1", "writing")
+        armed.stationctl("cancel", "*")
+        armed.wait_for_state("slot1", "cancelled")
+
+
+def test_a_stream_that_was_closed_is_nothing_that_is_written_into(armed, tmp_path):
+    ctl = f"{armed.programs}/stationctl --socket {armed.socket}"
+    run = lambda text: subprocess.run(["sh", "-c", text], capture_output=True, text=True, timeout=20, check=False)  # noqa: E731
+    for words in ("watch", "watch --json", "status"):
+        result = run(f"{ctl} {words} >&-")
+        assert result.returncode == FAILURE and "cannot be written" in result.stderr, result
+    # What went wrong is told by the exit code, too, where nobody can read of it.
+    assert run(f"{ctl} status nothing 2>&-").returncode == NOT_FOUND
+    assert run(f"{ctl} status nothing 2> /dev/full").returncode == NOT_FOUND
+
+
+def test_a_watch_that_nobody_reads_any_more_ends_at_once(armed):
+    began = time.monotonic()
+    shown = subprocess.run(["bash", "-c", f"{armed.programs}/stationctl --socket {armed.socket} watch --json | head -n 1"],
+                           capture_output=True, text=True, timeout=20, check=True)
+    assert json.loads(shown.stdout)["slots"] and time.monotonic() - began < 10
 
 
 def test_explain_names_the_command_that_opens_each_gate(station, image_file):
@@ -384,7 +458,8 @@ def test_history_sums_up(staged):
     lines = staged("history").stdout.splitlines()
     assert lines[-1] == "5 jobs: 1 passed, 1 failed, 1 interrupted, 1 dry run, 1 under way"
     assert lines[1].startswith("2023-11-14 22:13 ") and lines[5].startswith("2023-11-14 22:13? ")
-    assert staged("history", "--limit", "5").stdout.splitlines()[-1].startswith("the newest 5 jobs: ")
+    assert staged("history", "--limit", "5").stdout.splitlines()[-1].startswith("5 jobs: ")
+    assert staged("history", "--limit", "4").stdout.splitlines()[-1].startswith("the newest 4 jobs: ")
 
 
 def test_history_as_csv_is_read_by_others_and_carries_no_formula(staged):
@@ -405,7 +480,7 @@ def test_history_as_csv_is_read_by_others_and_carries_no_formula(staged):
 
 def test_history_filters_reach_the_station(staged):
     staged("history", "--slot", "s*", "--image", "openwrt*", "--card", "ab12", "--verdict", "failed", "--limit", "3")
-    assert staged.stage.queries[-1] == {"slot": "s*", "image": "openwrt*", "card": "ab12", "verdict": "failed", "limit": 3}
+    assert staged.stage.queries[-1] == {"slot": "s*", "image": "openwrt*", "card": "ab12", "verdict": "failed", "limit": 4}
 
 
 @pytest.mark.parametrize("text, seconds", [

@@ -228,7 +228,7 @@ struct ControlInterfaceTests {
         case .listHistory:
             (
                 Control.HistoryQuery(
-                    slot: "a", job: "b", verdict: "passed", since: 1, card: "c", image: "d", limit: 1),
+                    slot: "a", job: "b", verdict: "passed", since: 1, until: 2, card: "c", image: "d", limit: 1),
                 Control.History(jobs: [])
             )
         case .listImages: (empty, Control.Images(images: []))

@@ -47,7 +47,7 @@ struct ControlCommandLineTests {
             ("arm slot1", "arm slot1"), ("disarm slot1", "disarm slot1"), ("disarm --all", "disarm "),
             ("cancel slot1", "cancel slot1"), ("flash slot1", "flash - false slot1"),
             ("flash slot1 --image other --dry-run", "flash other true slot1"), ("image remove rescue", "remove rescue"),
-            ("explain slot1", "explain slot1"), ("history --slot 's*' --limit 7", "history s* 7"),
+            ("explain slot1", "explain slot1"), ("history --slot 's*' --limit 7", "history s* 8"),
             ("image list", "images"), ("slot identify slot1", "identify slot1 0"),
             ("slot identify slot1 --seconds 60", "identify slot1 60"),
         ])

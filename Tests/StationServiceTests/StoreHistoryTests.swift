@@ -56,6 +56,8 @@ struct StoreHistoryTests {
             Case(Control.HistoryQuery(verdict: "cancelled"), []),
             Case(Control.HistoryQuery(since: 300), [5, 4, 2]),
             Case(Control.HistoryQuery(since: 300.5), [5, 4]),
+            Case(Control.HistoryQuery(until: 300), [3, 1]), Case(Control.HistoryQuery(until: 300.5), [3, 2, 1]),
+            Case(Control.HistoryQuery(since: 200, until: 400), [3, 2]), Case(Control.HistoryQuery(until: 100), []),
             Case(Control.HistoryQuery(limit: 2), [5, 4]),
             Case(Control.HistoryQuery(limit: 0), []),
             Case(Control.HistoryQuery(limit: -3), []),
