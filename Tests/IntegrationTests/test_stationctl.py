@@ -516,7 +516,7 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(staged):
     staged.stage.jobs = [job(number, verdict={"verdict": "passed"}) for number in range(5000)]
     for handler in (signal.SIG_DFL, signal.SIG_IGN):
         command = subprocess.Popen(["bash", "-c", 'set -o pipefail; "$@" | head -1', "bash",
-                                    *staged("history").args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                    *staged("history", "--limit", "10000").args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                    preexec_fn=lambda: signal.signal(signal.SIGPIPE, handler), restore_signals=False)  # noqa: B023
         output, errors = command.communicate(timeout=20)
         assert output.startswith(b"WHEN") and errors == b"" and command.returncode == 141, (errors, command.returncode)
