@@ -1,7 +1,6 @@
 """A card in a slot that the host has come to live from: nobody writes it, whoever asks."""
 import hashlib
 
-import pytest
 from guest_station import begins_with, verdict
 
 #: Who uses the disk, how it comes to that, how it ends, and what the guard says.
@@ -22,13 +21,14 @@ USES = {
 }
 
 
-@pytest.mark.nightly
 def test_a_card_that_the_host_uses_is_refused_until_it_does_not(station, machine, new_card, images):
     card = new_card(32)
     station.ctl("disarm", "slot1")
     reader = machine.usb_insert(1, card)
     disk = f"/dev/{reader.wait_disk()}"
     station.wait_state("slot1", "waiting")
+    # What is in now waits; from here on only `flash` begins it.
+    station.ctl("arm", "slot1")
     for name, (begin, end, reason) in USES.items():
         machine.run(begin.format(disk=disk), timeout=120)
         machine.run("sync; udevadm settle")
