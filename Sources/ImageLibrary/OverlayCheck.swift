@@ -54,7 +54,9 @@ struct OverlayCheck {
         guard Array(block[257..<265]) == Array("ustar\0".utf8) + Array("00".utf8), number(148..<154) == UInt64(sum),
             let mode = number(100..<107), mode <= 0o7777, let size = number(124..<135), number(108..<115) == 0,
             number(116..<123) == 0, number(136..<147) == 0, let name = text(0..<100), let prefix = text(345..<500),
-            let target = text(157..<257), text(265..<297) != nil, text(297..<329) != nil
+            let target = text(157..<257), text(265..<297) != nil, text(297..<329) != nil,
+            // Numbers of devices, of which there are none.
+            block[329..<345].allSatisfy({ $0 == 0 || $0 == 0x30 })
         else { throw Self.invalid("a header is damaged") }
         let path = prefix.isEmpty ? name : "\(prefix)/\(name)"
         try entry(path, type: block[156], target: target, byteCount: size)

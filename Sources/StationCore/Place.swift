@@ -88,7 +88,7 @@ package enum Place: Hashable, TextCoded, Sendable {
         guard let first = chain.first,
             let name = peer("\(above)/usb\(bus)/\(bus)-0:1.0/usb\(bus)-port\(first)")?.split(separator: "/").last,
             case let halves = name.split(separator: "-"), halves.count == 2, Self.isRootHub(String(halves[0])),
-            halves[1].hasPrefix("port"), let port = Int(halves[1].dropFirst(4)),
+            halves[1].hasPrefix("port"), let port = Int(halves[1].dropFirst(4)), Self.isPortChain("\(port)"),
             let speed = hubSpeed("\(above)/\(halves[0])"), speed != ownSpeed
         else { return nil }
         let other = ["\(port)"] + chain.dropFirst().map(String.init)

@@ -26,6 +26,8 @@ package final class DeviceMonitor {
 
     /// How long udev may take to follow the kernel, in seconds.
     private static let udevPatience = 10.0
+    /// The same while it has other events in its queue: on a host that is slow with all of them.
+    private static let busyPatience = 60.0
 
     private let queue: DispatchQueue
     private let handler: @Sendable (Event) -> Void
@@ -175,15 +177,23 @@ package final class DeviceMonitor {
         patience = timer
     }
 
+    private var isUdevAtWork: Bool {
+        guard let queue = udev_queue_new(context) else { return false }
+        defer { udev_queue_unref(queue) }
+        return udev_queue_get_queue_is_empty(queue) == 0
+    }
+
     /// An event that came a moment ago is none that udev has missed: its rules may just be running.
     fileprivate func lookWhetherUdevFollowed() {
         patience?.cancel()
         patience = nil
-        let oldestToWaitFor = SystemClock.monotonicSeconds() - Self.udevPatience
-        let waiting = unanswered.filter { $0.value.at > oldestToWaitFor }
+        let now = SystemClock.monotonicSeconds()
+        // One that has much to do is slow, and has missed nothing: what it has not opened yet would only be refused.
+        let patience = isUdevAtWork ? Self.busyPatience : Self.udevPatience
+        let waiting = unanswered.filter { $0.value.at > now - patience }
         let isOverdue = waiting.count < unanswered.count
         unanswered = waiting
-        if let next = waiting.values.map(\.at).min() { watchPatience(next - oldestToWaitFor) }
+        if let next = waiting.values.map(\.at).min() { watchPatience(max(1, next + Self.udevPatience - now)) }
         if isOverdue { handler(.lost("udev did not follow the kernel within \(Int(Self.udevPatience)) s")) }
     }
 }
