@@ -33,12 +33,9 @@ package enum DisarmReason: String, Codable, Sendable, CaseIterable {
 }
 
 extension Verdict {
-    /// Whether it is one more failure of a slot's reader or of its cards. A hand that pulls a card, a refusal, a cancelled
+    /// Whether it is one more failure of the card, and of its slot's reader. A hand that pulls a card, a refusal, a cancelled
     /// job and trouble of the station's own are none.
-    package var countsAgainstSlot: Bool {
-        if case .failed(let reason) = self { reason.fault == .card || reason == .directRefused } else { false }
+    package var countsAsFailure: Bool {
+        if case .failed(let reason) = self { reason.fault == .card } else { false }
     }
-
-    /// Whether it is one more failure of the card: not where the reader alone is to blame.
-    package var countsAgainstCard: Bool { countsAgainstSlot && reason?.fault == .card }
 }

@@ -79,11 +79,11 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
         "Place", "Reader", "Wipe", "Mode", "AtBoot", "CardType", "MinimumSize", "MaximumSize", "Light", "FailureLight",
     ]
 
-    /// Reads the text of a slot file.
-    /// - Parameter fileName: as it shall stand in messages.
     /// No size that a slot file names is smaller, in bytes: the head of an image alone is a MiB.
     package static let leastByteCount: UInt64 = 1 << 20
 
+    /// Reads the text of a slot file.
+    /// - Parameter fileName: as it shall stand in messages.
     /// - Throws: `config_syntax`, `config_key_unknown`, `slot_file_invalid`, `place_invalid`, `reader_invalid`,
     ///   `light_invalid`.
     package init(name: SlotName, fileName: String, text: String) throws(StationError) {

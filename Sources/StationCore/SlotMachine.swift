@@ -460,7 +460,7 @@ package struct SlotMachine: Sendable {
     private mutating func count(_ verdict: Verdict, isDryRun: Bool) -> [Effect] {
         guard !isDryRun else { return [] }
         if verdict == .passed { failuresInARow = 0 }
-        guard verdict.countsAgainstSlot else { return [] }
+        guard verdict.countsAsFailure else { return [] }
         failuresInARow += 1
         guard isArmed, failuresInARow >= DisarmReason.failureLimit else { return [] }
         isArmed = false

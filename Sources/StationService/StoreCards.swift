@@ -130,7 +130,7 @@ extension Store {
         } else {
             // A card that carries no marker, and failed, carries one from now on.
             new =
-                report.verdict.countsAgainstCard
+                report.verdict.countsAsFailure
                 ? CardRecord(
                     card: CardKey(firstFailure: job), identity: .marker, byteCount: byteCount, model: model,
                     at: time.seconds) : nil
@@ -138,7 +138,7 @@ extension Store {
             record = found
         }
         if report.verdict == .passed { record.passed() }
-        if report.verdict.countsAgainstCard, let reason = report.verdict.reason {
+        if report.verdict.countsAsFailure, let reason = report.verdict.reason {
             record.failed(
                 CardRecord.Failure(
                     job: job, slot: try SlotName(row.text("slot")), reason: reason, at: time.seconds,

@@ -63,9 +63,10 @@ struct StoreRow: Sendable {
 /// One connection to an SQLite file. Every method blocks.
 ///
 /// Errors are `store_corrupt` (the file is damaged or no database), `storage_full`, or `store_unusable`.
+///
+/// `@unchecked Sendable` because SQLite is opened without mutexes: the store uses it in its initialiser, before anybody knows it,
+/// and from then on on its one serial queue alone.
 final class StoreDatabase: @unchecked Sendable {
-    // @unchecked because SQLite is opened without mutexes: the store uses it in its initialiser, before anybody knows it,
-    // and from then on its one serial queue alone.
     private let connection: OpaquePointer
     private let path: String
     /// Held until the file is closed, which may be after the store itself has gone.

@@ -13,7 +13,7 @@ struct JobEnding: Sendable {
     @discardableResult
     func write(_ database: StoreDatabase) throws -> CardRecord? {
         try database.transaction {
-            let isCounted = report.verdict == .passed || report.verdict.countsAgainstSlot
+            let isCounted = report.verdict == .passed || report.verdict.countsAsFailure
             let ended = try database.query(
                 """
                 UPDATE jobs SET ended_at = ?, verdict = ?, reason = ?, report = ?, head_sha256 = ?,

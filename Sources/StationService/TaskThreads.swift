@@ -54,8 +54,9 @@ package final class TaskThreads: Sendable {
         let job = Job(pointer: job)
         let isBehind = state.withLock { state in
             state.jobs.append(job)
-            defer { state.isWatched = state.isWatched || state.idleCount < state.jobs.count }
-            return !state.isWatched && state.idleCount < state.jobs.count
+            guard !state.isWatched, state.idleCount < state.jobs.count else { return false }
+            state.isWatched = true
+            return true
         }
         waiting.signal()
         if isBehind { backlog.signal() }

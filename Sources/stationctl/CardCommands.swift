@@ -58,14 +58,7 @@ enum CardCommands {
             }
             query.state = word
         }
-        if let text = context.arguments.value("--since") {
-            guard let since = LocalTime.parse(text, now: SystemClock.wallSeconds()) else {
-                throw context.syntax.usage(
-                    "“\(text.printable(limit: 40))” is no time",
-                    remedy: "write 2h, 7d, today, 2025-03-09 or '2025-03-09 14:05'")
-            }
-            query.since = since
-        }
+        query.since = try context.time("--since")
         if let text = context.arguments.value("--limit") {
             guard let limit = Int(text), (1...10_000).contains(limit) else {
                 throw context.syntax.usage("--limit takes a number from 1 to 10000")

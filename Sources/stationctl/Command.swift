@@ -56,6 +56,16 @@ struct Context {
     var isJSON: Bool { arguments.has("--json") }
     var operands: [String] { arguments.operands }
 
+    /// What an option says of a moment, in seconds since 1970; nil when it is not there.
+    func time(_ option: String) throws(StationError) -> Double? {
+        guard let text = arguments.value(option) else { return nil }
+        if let time = LocalTime.parse(text, now: SystemClock.wallSeconds()) { return time }
+        throw syntax.usage(
+            "“\(text.printable(limit: 40))” is no time",
+            remedy: text.nearest(in: ["today", "yesterday", "monday"]).map { "did you mean \($0)?" }
+                ?? "write 2h, 7d, today, yesterday, 2026-11-01 or '2026-11-01 14:05'")
+    }
+
     /// The path of the station's socket.
     var socketPath: String { arguments.value("--socket") ?? Control.socketPath }
 

@@ -21,7 +21,7 @@ enum ExitCode: Int32, CaseIterable {
         switch error.code {
         case "usage", "parameter_invalid", "slot_name_invalid", "image_name_invalid", "sha256_invalid", "place_invalid",
             "reader_invalid", "light_invalid", "card_invalid", "card_ambiguous", "builder_name_invalid",
-            "build_ambiguous":
+            "build_ambiguous", "job_id_invalid":
             self = .usage
         case "station_unreachable", "station_hung_up", "station_stopping", "too_many_connections": self = .unreachable
         case "permission_denied": self = .notPermitted

@@ -39,19 +39,16 @@ enum HistoryCommand {
     private static func run(_ context: Context) throws -> ExitCode {
         let isCSV = context.arguments.has("--csv")
         if isCSV, context.isJSON { throw context.syntax.usage("--csv and --json cannot both be") }
-        var query = try query(context, defaultLimit: isCSV ? largestLimit : 50)
-        let limit = query.limit ?? largestLimit
+        let limit = try limit(context) ?? (isCSV ? largestLimit : 50)
         // One more shows whether there are more.
-        query.limit = min(limit + 1, largestLimit)
-        var jobs = try fetch(context.connect(), query)
-        let isComplete = jobs.count < query.limit ?? largestLimit
-        jobs = Array(jobs.prefix(limit))
+        let asked = min(limit + 1, largestLimit)
+        let query = try query(context, limit: asked)
+        let found = try fetch(context.connect(), query)
+        let (jobs, isComplete) = (Array(found.prefix(limit)), found.count < asked)
         if jobs.isEmpty, query.job != nil {
-            let isAlone = [query.slot, query.image, query.card, query.verdict].allSatisfy { $0 == nil }
+            let isAlone = query == Control.HistoryQuery(job: query.job, limit: asked)
             throw StationError(
-                "job_unknown",
-                "there is no such job"
-                    + (isAlone && query.since == nil && query.until == nil ? "" : " that matches the rest"),
+                "job_unknown", "there is no such job" + (isAlone ? "" : " that matches the rest"),
                 remedy: "see stationctl history")
         }
         if context.isJSON {
@@ -73,11 +70,11 @@ enum HistoryCommand {
         return .success
     }
 
-    private static func query(_ context: Context, defaultLimit: Int?) throws(StationError) -> Control.HistoryQuery {
+    private static func query(_ context: Context, limit: Int) throws(StationError) -> Control.HistoryQuery {
         let arguments = context.arguments
         var query = Control.HistoryQuery(
             slot: arguments.value("--slot"), job: arguments.value("--job"), card: arguments.value("--card"),
-            image: arguments.value("--image"), limit: defaultLimit)
+            image: arguments.value("--image"), limit: limit)
         if let word = arguments.value("--verdict") {
             guard words.contains(word) else {
                 throw context.syntax.usage(
@@ -87,28 +84,17 @@ enum HistoryCommand {
             }
             query.verdict = word
         }
-        if let text = arguments.value("--since") { query.since = try time(text, context) }
-        if let text = arguments.value("--until") { query.until = try time(text, context) }
-        if let job = query.job, !job.isLowerHexadecimal || job.isEmpty {
-            throw context.syntax.usage(
-                "“\(job.printable(limit: 40))” is not the beginning of a job id",
-                remedy: "job ids are of 0–9 and a–f, as stationctl history shows them")
-        }
-        if let text = arguments.value("--limit") {
-            guard let limit = Int(text), (1...largestLimit).contains(limit) else {
-                throw context.syntax.usage("--limit takes a number from 1 to 10000")
-            }
-            query.limit = limit
-        }
+        query.since = try context.time("--since")
+        query.until = try context.time("--until")
+        // For the station an empty beginning is that of every job.
+        if query.job == "" { throw context.syntax.usage("--job takes a job id or the beginning of one") }
         return query
     }
 
-    private static func time(_ text: String, _ context: Context) throws(StationError) -> Double {
-        if let time = LocalTime.parse(text, now: SystemClock.wallSeconds()) { return time }
-        throw context.syntax.usage(
-            "“\(text.printable(limit: 40))” is no time",
-            remedy: text.nearest(in: ["today", "yesterday", "monday"]).map { "did you mean \($0)?" }
-                ?? "write 2h, 7d, today, yesterday, 2026-11-01 or '2026-11-01 14:05'")
+    private static func limit(_ context: Context) throws(StationError) -> Int? {
+        guard let text = context.arguments.value("--limit") else { return nil }
+        if let limit = Int(text), (1...largestLimit).contains(limit) { return limit }
+        throw context.syntax.usage("--limit takes a number from 1 to 10000")
     }
 
     /// All jobs that match, however many replies they take.

@@ -58,7 +58,7 @@ enum Daemon {
     }
 
     /// A timer that never comes. The first one that is armed makes the descriptor that all others share: where there was none
-    /// left at that moment, no timer of this process would ever come.
+    /// left at that moment, no timer of this process would ever come. `nonisolated(unsafe)` for the reason above.
     nonisolated(unsafe) private static var firstTimer: (any DispatchSourceTimer)?
 
     private static func setup(_ arguments: Arguments) -> StationSetup {

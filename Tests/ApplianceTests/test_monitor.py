@@ -55,6 +55,23 @@ def test_a_card_that_comes_before_udev_is_done_with_the_one_that_left_is_written
         machine.run(f"rm {rule}; udevadm control --reload")
 
 
+def test_a_card_is_left_alone_until_a_slow_udev_is_done_with_it(station, machine, new_card):
+    """udev takes longer than the station waits for one that has missed an event; its writer would be refused before."""
+    rule = "/run/udev/rules.d/00-slow.rules"
+    machine.put(b'ACTION=="add", SUBSYSTEM=="block", ENV{DEVTYPE}=="disk", PROGRAM="/bin/sleep 13"\n', rule)
+    try:
+        machine.run("udevadm control --reload")
+        before, began = len(station.history("--slot", "slot1")), station.now()
+        reader = machine.usb_insert(1, new_card(12))
+        assert station.wait_state("slot1", "passed", "failed", "refused", "waiting")["state"] == "passed"
+        assert len(station.history("--slot", "slot1")) == before + 1
+        assert not [entry for entry in station.story(began) if "events were lost" in entry.get("MESSAGE", "")]
+        machine.usb_remove(reader)
+        station.wait_state("slot1", "absent")
+    finally:
+        machine.run(f"rm {rule}; udevadm control --reload")
+
+
 @pytest.mark.nightly
 def test_udevd_that_is_started_anew_costs_no_job_and_no_card(station, machine, new_card):
     count = len(station.history("--slot", "slot1"))

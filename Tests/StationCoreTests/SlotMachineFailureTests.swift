@@ -25,9 +25,7 @@ struct SlotMachineFailureTests {
         var bench = try SlotBench()
         try job(&bench, .failed(.writeError), 20)
         try job(&bench, verdict, 21)
-        // A reader that lets nobody past the cache is no card's fault, and not the station's either.
-        let isFailure =
-            if case .failed(let reason) = verdict { reason.fault == .card || reason == .directRefused } else { false }
+        let isFailure = if case .failed(let reason) = verdict { reason.fault == .card } else { false }
         #expect(bench.machine.failuresInARow == (verdict == .passed ? 0 : isFailure ? 2 : 1))
         #expect(bench.machine.isArmed)
         #expect(SlotStatus(bench.machine).failuresInARow == bench.machine.failuresInARow)
@@ -139,8 +137,8 @@ struct SlotMachineFailureTests {
                         using: &random) as Verdict?)
             let effects = try bench.end(verdict)
             if verdict == .passed { count = 0 }
-            if verdict.countsAgainstSlot { count += 1 }
-            let disarms = isArmed && count >= 3 && verdict.countsAgainstSlot
+            if verdict.countsAsFailure { count += 1 }
+            let disarms = isArmed && count >= 3 && verdict.countsAsFailure
             #expect(effects.contains(.announceDisarmed(.failuresInARow)) == disarms)
             if disarms { isArmed = false }
             #expect(bench.machine.isArmed == isArmed && bench.machine.failuresInARow == count)

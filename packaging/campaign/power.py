@@ -91,6 +91,12 @@ class Guest:
         sound = self.machine.run(["sqlite3", STORE, "PRAGMA integrity_check"]).stdout.strip()
         return {row["id"]: (row["slot"], row["verdict"]) for row in json.loads(told or "[]")}, sound
 
+    def refused(self, jobs):
+        """Of these jobs those that were refused for another reason than that udev had not opened the disk to the writer yet, which
+        is tried once more."""
+        told = self.machine.run(["sqlite3", "-json", STORE, "SELECT id, reason FROM jobs WHERE verdict = 'refused'"]).stdout
+        return {row["id"] for row in json.loads(told or "[]") if row["reason"] != "permission_denied"} & set(jobs)
+
     def pull_all(self):
         self.machine.pull_all()
         self.station.watch(lambda slots: all(slots[name]["state"] in ("absent", "empty") for name in PORTS), 60,
@@ -218,6 +224,7 @@ def judge_marks(guest, outcome, cards, slots):
 
 def judge_cards(guest, outcome, cards, marked, records):
     """What is on record as passed holds its image; what carried a mark at the last cut, in these slots, was done again."""
+    refused = guest.refused(records)
     for slot, path in cards.items():
         words = [word for where, word in records.values() if where == slot]
         if words and words[-1] == "passed":
@@ -228,8 +235,7 @@ def judge_cards(guest, outcome, cards, marked, records):
                 outcome.passed += 1
         else:
             outcome.failed += 1
-            # One that udev had not opened to the writer yet is refused, and done as soon as it has.
-            if slot in marked or words[-1:] == ["refused"]:
+            if slot in marked or words[-1:] == ["refused"] or any(records[job][0] == slot for job in refused):
                 outcome.surprise("other", f"the card in {slot} is sound, was begun, and was not done again: {words}")
 
 

@@ -122,8 +122,8 @@ package struct BuilderFetch {
     }
 
     private func pause() throws(StationError) {
-        var events = [pollfd(fd: stop?.number ?? -1, events: Int16(POLLIN), revents: 0)]
-        if poll(&events, 1, 200) > 0 { throw Self.stopped }
+        // A negative number is one that poll(2) passes over.
+        if !Descriptor.waitForInput(of: [stop?.number ?? -1], seconds: 0.2).isEmpty { throw Self.stopped }
     }
 
     private static func checkStop(_ stop: Descriptor) throws(StationError) {
