@@ -181,12 +181,13 @@ def test_what_did_not_run_and_what_was_not_noticed_is_in_the_figures():
     assert all(found[kind] == 0 for kind in FIVE)
 
 
-def after_the_cut(tmp_path, word, content=None, marked=False):
+def after_the_cut(tmp_path, word, content=None, marked=False, unexcused=()):
     """What is said of one card after a power cut, whose one job is on record with this word."""
     image = bytes(range(256)) * 4096
     card = tmp_path / "card"
     card.write_bytes((image if content is None else content).ljust(4 * MIB, b"\0"))
-    guest = types.SimpleNamespace(image=lambda slot: (hashlib.sha256(image).hexdigest(), len(image)))
+    guest = types.SimpleNamespace(
+        image=lambda slot: (hashlib.sha256(image).hexdigest(), len(image)), refused=lambda records: set(unexcused))
     outcome = Outcome("a power cut", 1)
     power.judge_cards(guest, outcome, {"slot1": card}, {"slot1"} if marked else set(), {"job": ("slot1", word)})
     return [kind for kind, _ in outcome.surprises], outcome.passed, outcome.failed
@@ -198,6 +199,8 @@ def test_the_judge_of_power_cuts_sees_a_card_that_is_not_what_is_on_record(tmp_p
     assert after_the_cut(tmp_path, "interrupted") == ([], 0, 1)
     assert after_the_cut(tmp_path, "interrupted", marked=True) == (["other"], 0, 1)
     assert after_the_cut(tmp_path, "refused") == (["other"], 0, 1)
+    # A refusal for a reason that nothing excuses is one, whatever the card's last word is.
+    assert after_the_cut(tmp_path, "failed", unexcused=["job"]) == (["other"], 0, 1)
 
 
 def test_the_judge_of_power_cuts_sees_a_card_that_lost_its_mark_to_something_else_than_its_image(tmp_path):
