@@ -89,7 +89,7 @@ package final class Store: Sendable {
         }
     }
 
-    private static func result<Value>(_ body: () throws -> Value) -> Result<Value, StationError> {
+    static func result<Value>(_ body: () throws -> Value) -> Result<Value, StationError> {
         do {
             return .success(try body())
         } catch let error as StationError {

@@ -1,29 +1,32 @@
 package import StationCore
+import Synchronization
 
 extension Store {
     /// The jobs that a query asks for, newest first.
     /// - Throws: `verdict_unknown`, `job_id_invalid`, `card_invalid`.
     package func history(_ query: Control.HistoryQuery) async throws(StationError) -> [JobRecord] {
         _ = try HistoryStatement(query)
-        return try await perform { database in
+        let (rows, overdue) = try await perform { database in
+            // The file does not know yet what these came to.
+            let overdue = self.overdue.withLock { $0 }
             if let images = HistoryStatement.imagesNamed(query.image),
                 try database.query(images.text, images.parameters).isEmpty
             {
-                return []
+                return ([StoreRow](), overdue)
             }
-            // The file does not know yet what these came to, so it cannot pick them.
             var inFile = query
-            if self.hasOverdue, query.verdict != nil {
+            if !overdue.isEmpty, query.verdict != nil {
+                // So it cannot pick them either.
                 (inFile.verdict, inFile.limit) = (nil, HistoryStatement.largestLimit)
             }
             let statement = try HistoryStatement(inFile)
-            let records = try database.query(statement.text, statement.parameters).map { row throws(StationError) in
-                self.withOverdue(try JobRecord(row))
-            }
-            guard inFile != query else { return records }
-            let wanted = records.filter { $0.report?.verdict.word == query.verdict }
-            return Array(wanted.prefix(query.limit ?? HistoryStatement.defaultLimit))
+            return (try database.query(statement.text, statement.parameters), overdue)
         }
+        // Nearly all of the work is reading the rows' JSON: here, where no verdict that waits for the store's queue waits for it.
+        let records = try rows.map { row throws(StationError) in try JobRecord(row).completed(by: overdue) }
+        guard !overdue.isEmpty, let verdict = query.verdict else { return records }
+        let wanted = records.filter { $0.report?.verdict.word == verdict }
+        return Array(wanted.prefix(query.limit ?? HistoryStatement.defaultLimit))
     }
 }
 

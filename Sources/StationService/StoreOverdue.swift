@@ -89,16 +89,13 @@ extension Store {
             do { try store.writeOverdue(database) } catch { store.tryAgain() }
         }
     }
+}
 
-    /// Whether history has to look beyond the file.
-    var hasOverdue: Bool { overdue.withLock { !$0.isEmpty } }
-
-    /// What a record says that waits for its verdict to be written.
-    func withOverdue(_ record: JobRecord) -> JobRecord {
-        guard record.report == nil, let end = overdue.withLock({ $0.first { $0.id == record.id } }) else {
-            return record
-        }
-        var record = record
+extension JobRecord {
+    /// What this says once the verdict that waits to be written is.
+    func completed(by overdue: [JobEnding]) -> JobRecord {
+        guard report == nil, let end = overdue.first(where: { $0.id == id }) else { return self }
+        var record = self
         record.report = end.report
         return record
     }

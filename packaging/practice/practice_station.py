@@ -68,14 +68,18 @@ class Client:
             message["more"] = True
         socket.send_fds(self.socket, [json.dumps(message).encode() + b"\0"], list(descriptors))
 
-    def reply(self):
+    def receive(self):
+        """The next message, as it came, without its zero byte."""
         while b"\0" not in self.buffer:
             chunk = self.socket.recv(1 << 16)
             if not chunk:
                 raise EOFError("the station hung up")
             self.buffer += chunk
         message, self.buffer = self.buffer.split(b"\0", 1)
-        reply = json.loads(message)
+        return message
+
+    def reply(self):
+        reply = json.loads(self.receive())
         if "error" in reply:
             raise CallFailed(reply)
         return reply
