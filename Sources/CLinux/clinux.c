@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
@@ -175,6 +176,28 @@ int station_connect_unix(const char *path, int type) {
 
 int station_accept(int fd, int nonblocking) {
     return accept4(fd, NULL, NULL, SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0));
+}
+
+int station_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
+
+int station_epoll_arm(int epoll, int is_new, int fd, uint64_t id, int reads, int writes) {
+    struct epoll_event event = {.events = EPOLLONESHOT, .data.u64 = id};
+    if (reads) event.events |= EPOLLIN;
+    if (writes) event.events |= EPOLLOUT;
+    return epoll_ctl(epoll, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event);
+}
+
+int station_epoll_remove(int epoll, int fd) { return epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); }
+
+int station_epoll_wait(int epoll, uint64_t *ids, uint32_t *flags, int capacity) {
+    struct epoll_event events[32];
+    int count = epoll_wait(epoll, events, capacity < 32 ? capacity : 32, -1);
+    for (int i = 0; i < count; i++) {
+        uint32_t is_over = events[i].events & (EPOLLHUP | EPOLLERR);
+        ids[i] = events[i].data.u64;
+        flags[i] = (is_over || events[i].events & EPOLLIN ? 1 : 0) | (is_over || events[i].events & EPOLLOUT ? 2 : 0);
+    }
+    return count;
 }
 
 int station_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }

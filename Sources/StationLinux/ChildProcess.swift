@@ -87,13 +87,10 @@ package final class ChildProcess: Sendable {
 
     /// Calls back once when the program has ended, on the queue.
     package func onExit(queue: DispatchQueue, _ handler: @escaping @Sendable (ChildExit) -> Void) throws(SystemError) {
-        let pidfd = try endDescriptor()
-        let source = DispatchSource.makeReadSource(fileDescriptor: pidfd.number, queue: queue)
-        source.setEventHandler { @Sendable in
-            source.cancel()
+        let watch = try DescriptorWatch(endDescriptor(), queue: queue) { watch, _ in
+            watch.cancel()
             handler(self.wait())
         }
-        source.setCancelHandler { @Sendable in _ = pidfd }
-        source.resume()
+        try watch.want(.read)
     }
 }

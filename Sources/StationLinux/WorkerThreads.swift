@@ -42,6 +42,19 @@ package struct WorkerThread {
         self.thread = thread
     }
 
+    /// Starts the body on one that takes no signal, which might be meant for a signal source of the process. Its own faults it
+    /// keeps.
+    @discardableResult
+    package static func withoutSignals(_ body: @escaping @Sendable () -> Void) throws(SystemError) -> WorkerThread {
+        var blocked = sigset_t()
+        var before = sigset_t()
+        sigfillset(&blocked)
+        for fault in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS] { sigdelset(&blocked, fault) }
+        pthread_sigmask(SIG_SETMASK, &blocked, &before)
+        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
+        return try WorkerThread(body)
+    }
+
     /// Waits for its end; to be called once. Blocks.
     package func join() { pthread_join(thread, nil) }
 

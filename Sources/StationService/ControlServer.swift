@@ -14,8 +14,7 @@ package actor ControlServer {
     private let methods: ControlMethods
     private let listener: LocalSocket
     private let path: String
-    private var listening: (any DispatchSourceRead)?
-    private var isListeningPaused = false
+    private var listening: DescriptorWatch?
     private var connections: [Int: ControlConnection] = [:]
     private var nextID = 1
 
@@ -55,14 +54,19 @@ package actor ControlServer {
     }
 
     /// Begins to take connections.
-    package func start() {
+    /// - Throws: `control_socket`.
+    package func start() throws(StationError) {
         guard listening == nil else { return }
-        listening = readSource(listener.descriptor) { $0.acceptAll() }
+        do {
+            listening = try watch(listener.descriptor) { server, _ in server.acceptAll() }
+            try listening?.want(.read)
+        } catch {
+            throw error.asStationError("control_socket")
+        }
     }
 
     /// Hangs up on everybody and removes the socket.
     package func stop() {
-        resumeListening()
         listening?.cancel()
         listening = nil
         unlink(path)
@@ -72,14 +76,13 @@ package actor ControlServer {
     /// The number of clients that are connected.
     package var connectionCount: Int { connections.count }
 
-    private func readSource(
-        _ descriptor: Descriptor, _ handler: @escaping @Sendable (isolated ControlServer) -> Void
-    ) -> any DispatchSourceRead {
-        let source = DispatchSource.makeReadSource(fileDescriptor: descriptor.number, queue: executor.queue)
-        source.setEventHandler { @Sendable in self.assumeIsolated { handler($0) } }
-        source.setCancelHandler { @Sendable in _ = descriptor }
-        source.resume()
-        return source
+    private func watch(
+        _ descriptor: Descriptor,
+        _ handler: @escaping @Sendable (isolated ControlServer, DescriptorWatch.Events) -> Void
+    ) throws(SystemError) -> DescriptorWatch {
+        try DescriptorWatch(descriptor, queue: executor.queue) { _, events in
+            self.assumeIsolated { handler($0, events) }
+        }
     }
 
     private func after(_ seconds: Double, _ body: @escaping @Sendable (isolated ControlServer) -> Void) {
@@ -93,16 +96,9 @@ package actor ControlServer {
             while let socket = try listener.accept(nonblocking: true) { admit(socket) }
         } catch {
             // No descriptor is left, most likely: the kernel would wake us again at once and for ever.
-            listening?.suspend()
-            isListeningPaused = true
-            after(1) { $0.resumeListening() }
+            try? listening?.want([])
+            after(1) { try? $0.listening?.want(.read) }
         }
-    }
-
-    /// A source that is suspended must not be released.
-    private func resumeListening() {
-        if isListeningPaused { listening?.resume() }
-        isListeningPaused = false
     }
 
     private func admit(_ socket: LocalSocket) {
@@ -118,7 +114,17 @@ package actor ControlServer {
         nextID += 1
         let connection = ControlConnection(socket: socket, peer: peer, privilege: privilege)
         connections[id] = connection
-        connection.readSource = readSource(socket.descriptor) { $0.readable(id) }
+        connection.watch = try? watch(socket.descriptor) { server, events in
+            if events.contains(.write) { server.writable(id) }
+            if events.contains(.read) { server.readable(id) }
+        }
+        listen(id, connection)
+    }
+
+    /// Has the kernel tell what is waited for of a client, and nothing else.
+    private func listen(_ id: Int, _ connection: ControlConnection) {
+        guard let watch = connection.watch else { return close(id) }
+        do { try watch.want(connection.wanted) } catch { close(id) }
     }
 
     /// Nobody can lock the others out: neither one user, nor strangers, nor anybody root.
@@ -132,9 +138,7 @@ package actor ControlServer {
 
     private func close(_ id: Int) {
         guard let connection = connections.removeValue(forKey: id) else { return }
-        if connection.isPaused { connection.readSource?.resume() }
-        connection.readSource?.cancel()
-        connection.writeSource?.cancel()
+        connection.watch?.cancel()
         connection.socket.hangUp()
         // What was asked for is done even if nobody waits for the answer; what is told ends.
         if let method = connection.current?.stationMethod, method.endsWithClient {
@@ -146,7 +150,7 @@ package actor ControlServer {
 
     // MARK: Calls
 
-    /// Reads everything that is there: of a client that has hung up already, dispatch tells once and never again.
+    /// Reads everything that is there.
     private func readable(_ id: Int) {
         guard let connection = connections[id] else { return }
         while !connection.isPaused {
@@ -161,8 +165,8 @@ package actor ControlServer {
             if connection.pending.count > limits.pendingCalls {
                 // Behind a subscription nothing would ever be answered.
                 if connection.hasSubscription { return close(id) }
-                connection.readSource?.suspend()
                 connection.isPaused = true
+                listen(id, connection)
             }
         }
         watchForStall(id, connection)
@@ -174,7 +178,7 @@ package actor ControlServer {
         let isBusy = connection.current != nil || !connection.pending.isEmpty
         guard isBusy, !connection.isHungUp, !connection.hasSubscription else { return close(id) }
         connection.inputEnded = true
-        connection.readSource?.cancel()
+        listen(id, connection)
         next(id, connection)
     }
 
@@ -194,7 +198,7 @@ package actor ControlServer {
         }
         if connection.isPaused, connection.pending.isEmpty {
             connection.isPaused = false
-            connection.readSource?.resume()
+            listen(id, connection)
             readable(id)
         }
     }
@@ -220,18 +224,11 @@ package actor ControlServer {
 
     private func flush(_ id: Int, _ connection: ControlConnection) {
         guard connection.flush() else { return close(id) }
+        listen(id, connection)
         if connection.isDrained {
-            connection.writeSource?.cancel()
-            connection.writeSource = nil
             connection.waiter?.resume(returning: true)
             connection.waiter = nil
-        } else if connection.writeSource == nil {
-            let descriptor = connection.socket.descriptor
-            let source = DispatchSource.makeWriteSource(fileDescriptor: descriptor.number, queue: executor.queue)
-            source.setEventHandler { @Sendable in self.assumeIsolated { $0.writable(id) } }
-            source.setCancelHandler { @Sendable in _ = descriptor }
-            source.resume()
-            connection.writeSource = source
+        } else {
             watchForStall(id, connection)
         }
     }

@@ -10,8 +10,8 @@ final class ControlConnection {
     /// Nil for a stranger.
     let privilege: Control.Privilege?
 
-    var readSource: (any DispatchSourceRead)?
-    var writeSource: (any DispatchSourceWrite)?
+    var watch: DescriptorWatch?
+    /// Nothing more is read from the client until some of its calls are answered.
     var isPaused = false
     /// The client has said all that it will say; its calls are still answered.
     var inputEnded = false
@@ -65,6 +65,14 @@ final class ControlConnection {
     func queue(_ message: [UInt8]) { output += message }
 
     var isDrained: Bool { outputOffset == output.count }
+
+    /// What is to be told of the socket now.
+    var wanted: DescriptorWatch.Events {
+        var events: DescriptorWatch.Events = []
+        if !isPaused, !inputEnded { events.insert(.read) }
+        if !isDrained { events.insert(.write) }
+        return events
+    }
 
     /// Sends what the client takes now.
     /// - Returns: false when there is no client any more.

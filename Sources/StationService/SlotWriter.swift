@@ -26,7 +26,7 @@ package enum WriterEvent: Equatable, Sendable {
 package final class SlotWriter: Sendable {
     private struct State {
         var socket: LocalSocket?
-        var source: (any DispatchSourceRead)?
+        var messages: DescriptorWatch?
         var timer: (any DispatchSourceTimer)?
         var lastWord: Double?
         var lastProgress = 0.0
@@ -88,15 +88,13 @@ package final class SlotWriter: Sendable {
                 return finish(.lost(.writerLost, detail: "hung up before the job was handed over"))
             }
             _ = try socket.send(JSONEncoder().encode(request), descriptors: images)
-            let source = DispatchSource.makeReadSource(fileDescriptor: socket.descriptor.number, queue: queue)
-            source.setEventHandler { @Sendable in self.receive(socket) }
-            source.setCancelHandler { @Sendable in _ = socket }
+            let messages = try DescriptorWatch(socket.descriptor, queue: queue) { _, _ in self.receive(socket) }
             let isHungUp = state.withLock {
                 $0.socket = socket
-                $0.source = source
+                $0.messages = messages
                 return $0.isHungUp
             }
-            source.resume()
+            try messages.want(.read)
             // Meanwhile: then it had no socket to end.
             if isHungUp { socket.hangUp() }
             watch(since: SystemClock.monotonicSeconds())
@@ -148,7 +146,7 @@ package final class SlotWriter: Sendable {
         state.withLock { $0.timer = timer }
     }
 
-    /// Takes everything that is there: a dispatch source speaks only once of a peer that has already closed.
+    /// Takes everything that is there.
     private func receive(_ socket: LocalSocket) {
         while !state.withLock({ $0.isOver }) {
             let message: ReceivedMessage
@@ -192,17 +190,17 @@ package final class SlotWriter: Sendable {
     }
 
     private func finish(_ event: WriterEvent) {
-        let source = state.withLock { state -> (any DispatchSourceRead)?? in
-            guard !state.isOver else { return nil }
+        let (isFirst, messages) = state.withLock { state in
+            let first = (!state.isOver, state.messages)
             state.isOver = true
             state.socket = nil
+            state.messages = nil
             state.timer?.cancel()
             state.timer = nil
-            return .some(state.source)
+            return first
         }
-        guard let source else { return }
-        source?.cancel()
-        state.withLock { $0.source = nil }
+        guard isFirst else { return }
+        messages?.cancel()
         handler(event)
     }
 }

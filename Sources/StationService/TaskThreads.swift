@@ -63,7 +63,7 @@ package final class TaskThreads: Sendable {
     }
 
     private func addThread() throws(SystemError) {
-        try startWithoutSignals {
+        try WorkerThread.withoutSignals {
             self.state.withLock {
                 $0.threadCount += 1
                 $0.idleCount += 1
@@ -83,7 +83,7 @@ package final class TaskThreads: Sendable {
 
     /// Adds a thread whenever nothing was taken for a while of what waits. Sleeps while nothing waits.
     private func watch() throws(SystemError) {
-        try startWithoutSignals {
+        try WorkerThread.withoutSignals {
             while true {
                 self.backlog.wait()
                 while true {
@@ -100,16 +100,5 @@ package final class TaskThreads: Sendable {
                 }
             }
         }
-    }
-
-    /// A thread that could take a signal might take it from the daemon's signal sources. Its own faults it keeps.
-    private func startWithoutSignals(_ body: @escaping @Sendable () -> Void) throws(SystemError) {
-        var blocked = sigset_t()
-        var before = sigset_t()
-        sigfillset(&blocked)
-        for fault in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGSYS] { sigdelset(&blocked, fault) }
-        pthread_sigmask(SIG_SETMASK, &blocked, &before)
-        defer { pthread_sigmask(SIG_SETMASK, &before, nil) }
-        _ = try WorkerThread(body)
     }
 }

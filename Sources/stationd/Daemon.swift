@@ -156,7 +156,7 @@ enum Daemon {
             do {
                 // Who connects meanwhile waits: half a station would show no slots.
                 try await station.start()
-                await server.start()
+                try await server.start()
             } catch {
                 let error = error as? StationError ?? StationError("internal_error", "\(error)")
                 complain(error)

@@ -320,7 +320,7 @@ struct ControlAbuseTests {
         // A child that another test starts at this moment has a copy of it, until it becomes its program.
         #expect(await eventually { (try? LocalSocket.connect(to: stale, .stream)) == nil })
         let server = try make(stale)
-        await server.start()
+        try await server.start()
         #expect(try await RawClient(stale).ask(qualified(.getStatus)).error == nil)
         await server.stop()
         let file = test.directory + "/file"

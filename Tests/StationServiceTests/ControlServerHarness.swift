@@ -42,7 +42,7 @@ final class ServerUnderTest: Sendable {
         server = try ControlServer(
             socketPath: socketPath, control: station, access: caller.access,
             information: ServiceInformation(version: "1"), limits: limits)
-        await server.start()
+        try await server.start()
     }
 
     func end() async {

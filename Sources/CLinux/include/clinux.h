@@ -49,6 +49,14 @@ unsigned station_minor(dev_t device);
 int station_is_block(mode_t mode);
 int station_is_regular(mode_t mode);
 
+// epoll, one event at a time for each descriptor: after it was told, nothing more until it is armed again. `id` is what
+// station_epoll_wait gives back, with flags of 1 for reading and 2 for writing, both where the other end has hung up. Waits for
+// as long as it takes.
+int station_epoll_create(void);
+int station_epoll_arm(int epoll, int is_new, int fd, uint64_t id, int reads, int writes);
+int station_epoll_remove(int epoll, int fd);
+int station_epoll_wait(int epoll, uint64_t *ids, uint32_t *flags, int capacity);
+
 // Sockets. Descriptors go as SCM_RIGHTS; flags are those of sendmsg and recvmsg.
 ssize_t station_send(int fd, const void *bytes, size_t count, const int *descriptors, int descriptor_count, int flags);
 // Received descriptors are close-on-exec; more than capacity of them are closed and reported by *truncated.
