@@ -3,12 +3,12 @@
 /// The writer that is installed enforces all of them; see `station-writer`'s main.
 package enum Check: String, CaseIterable, Sendable {
     // The guard, in its order.
-    case wholeDisk, place, ambiguity, reader, cardType, exclusive, nodeNumber, sequence, writeProtection, sizeLimits,
+    case trust, wholeDisk, place, ambiguity, reader, cardType, exclusive, nodeNumber, sequence, writeProtection,
+        sizeLimits,
         contentFits, sectorSize, held, loop, swap, mounted, systemDisk, protectedLabel, condition, sequenceOfWriter
     // The job.
     case identityBeforeRequest, identityAtEnd, surveyComparison, fullRequest, inputOutputError, wipeReadBack,
-        capacityBefore,
-        capacityAfter, marker, cacheDistance, freshBuffer, comparison, headComparison, hash
+        capacityBefore, capacityAfter, marker, pageCache, cacheDistance, freshBuffer, comparison, headComparison, hash
 }
 
 extension Set<Check> {

@@ -35,17 +35,23 @@ package enum WriterProgram {
                 connected = number
             }
             guard let socket = try ServiceSocket.connection(connected: connected) else { return 0 }
+            let ownerID: UInt32? = checks.contains(.trust) ? 0 : nil
             // A file that was broken since the station read it refuses the card; it does not end the writer without a word.
             var configuration = StationConfiguration()
             var problem: StationError?
-            do { configuration = try ConfigurationFiles.load(directory) } catch { problem = error }
-            let sources = GuardSources.host { [problem] () throws(StationError) in
+            do { configuration = try ConfigurationFiles.load(directory, ownerID: ownerID) } catch { problem = error }
+            var sources = GuardSources.host { [problem] () throws(StationError) in
                 if let problem {
                     throw StationError(Reason.configurationInvalid.rawValue, problem.message, remedy: problem.remedy)
                 }
-                let (slots, problems) = SlotDirectory.load("\(directory)/slots.d")
+                let (slots, problems) = SlotDirectory.load("\(directory)/slots.d", ownerID: ownerID)
                 if !slots.contains(where: { $0.name == slot }), let problem = problems.first { throw problem }
                 return slots
+            }
+            if !checks.contains(.pageCache) {
+                sources.openForWriting = { (path: String) throws(SystemError) in
+                    BlockDevice(path: path, descriptor: try Descriptor(opening: path, O_RDWR))
+                }
             }
             let cardGuard = Guard(
                 slot: slot, protectedLabels: configuration.protectedLabels, sources: sources, checks: checks)

@@ -36,7 +36,7 @@ package struct BlockDevice: Sendable {
         descriptor = try Descriptor(opening: path, O_RDONLY | station_o_direct)
     }
 
-    /// The same without regard for the cache; for a test that shows why it matters.
+    /// The same without regard for the cache; for the build that shows why it matters.
     package init(path: String, descriptor: Descriptor) {
         self.path = path
         self.descriptor = descriptor

@@ -9,10 +9,10 @@ package enum ConfigurationFiles {
 
     /// Reads `station.conf` and `station.conf.d/*.conf` of a directory, in the order of their names. A file that is not
     /// there says nothing. Blocks.
-    /// - Parameter ownerID: who must own files and directories; anything but root is for tests and practice stations.
+    /// - Parameter ownerID: who must own files and directories; see `TrustedFiles`.
     /// - Throws: `config_syntax`, `config_key_unknown`, `config_value`, `config_unreadable`, `config_untrusted`.
     package static func load(
-        _ directory: String = directory, ownerID: UInt32 = 0
+        _ directory: String = directory, ownerID: UInt32? = 0
     ) throws(StationError) -> StationConfiguration {
         // Links are followed: what manages a host's configuration makes them, and what they lead to is checked.
         let files = TrustedFiles(

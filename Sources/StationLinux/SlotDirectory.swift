@@ -10,13 +10,13 @@ package enum SlotDirectory {
     package static let path = "/etc/flashing-station/slots.d"
 
     /// Reads all `NAME.slot` files. Blocks. A directory that is not there declares nothing.
-    /// - Parameter ownerID: who must own directory and files; anything but root is for tests and practice stations.
+    /// - Parameter ownerID: who must own directory and files; see `TrustedFiles`.
     /// - Returns: the declarations in the order of their names, and what is wrong: `slot_file_untrusted`,
     ///   `slot_file_unreadable`, `slot_name_invalid`, `slot_ambiguous` for each place declared twice (both declarations
     ///   are returned; one whose place stands in a file with an error, too, is not), `light_claimed_twice` likewise, and
     ///   the codes of `SlotDeclaration`.
     package static func load(
-        _ directory: String = path, ownerID: UInt32 = 0
+        _ directory: String = path, ownerID: UInt32? = 0
     ) -> (declarations: [SlotDeclaration], problems: [StationError]) {
         do {
             guard try isThereAndTrusted(directory, ownerID: ownerID) else { return ([], []) }
@@ -114,19 +114,19 @@ package enum SlotDirectory {
         (SmallFile.names(in: directory) ?? []).filter { $0.hasSuffix(".slot") }.map { String($0.dropLast(5)) }
     }
 
-    private static func files(_ ownerID: UInt32) -> TrustedFiles {
+    private static func files(_ ownerID: UInt32?) -> TrustedFiles {
         TrustedFiles(
             ownerID: ownerID, untrustedCode: Reason.slotFileUntrusted.rawValue, unreadableCode: "slot_file_unreadable",
             followsLinks: false)
     }
 
-    private static func isThereAndTrusted(_ directory: String, ownerID: UInt32) throws(StationError) -> Bool {
+    private static func isThereAndTrusted(_ directory: String, ownerID: UInt32?) throws(StationError) -> Bool {
         try files(ownerID).hasDirectory(directory)
     }
 
     /// Nil when the file is not there.
     private static func text(
-        of name: SlotName, in directory: String, ownerID: UInt32
+        of name: SlotName, in directory: String, ownerID: UInt32?
     ) throws(StationError) -> String? {
         try files(ownerID).text(of: filePath(name, in: directory), limit: KeyValueFile.byteLimit)
     }

@@ -8,7 +8,7 @@ package import StationCore
 package struct RandomHost: Sendable {
     /// Why a disk in a reader must not be written, whatever it is used for.
     package enum Flaw: String, CaseIterable, Sendable {
-        case none, undeclared, otherSpeed, otherReader, declaredTwice, rival, tooSmall, tooLarge, partition,
+        case none, undeclared, otherSpeed, otherReader, usbDisk, declaredTwice, rival, tooSmall, tooLarge, partition,
             hardwarePartition, solderedChip
         /// Seen by the station before it asks the guard.
         case empty, readOnly, noSequence
@@ -119,6 +119,10 @@ package struct RandomHost: Sendable {
                 random.chance(percent: 50)
                 ? Reader(vendor: "05e3", product: "0749", lunCount: 1)
                 : Reader(vendor: Samples.reader.vendor, product: Samples.reader.product, lunCount: 2)
+        case .usbDisk:
+            // Somebody's disk, with a controller of its own, in the reader's port.
+            record.reader = Reader(vendor: "152d", product: "0578", lunCount: 1)
+            record.model = "JMicron External"
         case .declaredTwice: slots.append(try Samples.slot("other\(number)", place: place, reader: reader))
         case .tooSmall: slot.minimumByteCount = cardByteCount + 1
         case .tooLarge: slot.maximumByteCount = cardByteCount - 1

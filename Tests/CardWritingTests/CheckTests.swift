@@ -218,6 +218,8 @@ struct CheckTests {
         let covered = (JobFault.all.flatMap(\.checks) + GuardFault.all.map(\.check)).reduce(into: Set<Check>()) {
             $0.insert($1)
         }
-        #expect(Set(Check.allCases).subtracting(covered).isEmpty)
+        // Whose a file is and what the kernel remembers of a disk are matters of real files and disks: the integration tests take
+        // these out.
+        #expect(Set(Check.allCases).subtracting(covered) == [.trust, .pageCache])
     }
 }

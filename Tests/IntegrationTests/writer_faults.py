@@ -34,6 +34,8 @@ HOLES = {
     "capacityAfter": ([{"fault": "limbo", "capacity": 20_000_123, "cache": "2M"}], {}, False, "capacity_false"),
     "capacityBefore,capacityAfter,marker": ([{"fault": "wrap", "capacity": 20_000_123}], {}, False, "capacity_false"),
     "marker": ([image_range(0, MIB, fault="old")], {}, True, "marker_missing"),
+    # The kernel remembers what it was given, and answers for the card that has it wrong.
+    "pageCache": ([{"fault": "flip", "on": "write", "offset": 2 * MIB + 5000}], {}, False, "data_mismatch"),
     # A reader that remembers what it was given answers for the card that lost it.
     "cacheDistance": ([image_range(2 * MIB, 2 * MIB + 65536, fault="drop", cache="8M")], {}, False, "data_mismatch"),
     "capacityBefore,capacityAfter,marker,wipeReadBack": ([{"fault": "old"}], {}, True, "capacity_false"),

@@ -106,6 +106,7 @@ def through(checks):
 
 #: Of each check: a fault that it finds, and the other checks that find it.
 CASES = {
+    "trust": (guarded("a slot file that is not root's"), []),
     "wholeDisk": (guarded("a partition that has a node"), ["place", "ambiguity", "reader"]),
     "place": (guarded("the only disk, in another port"), []),
     "ambiguity": (guarded("two declarations of one place"), []),
@@ -136,6 +137,7 @@ CASES = {
     "capacityBefore": (through("capacityBefore,capacityAfter"), ["capacityAfter"]),
     "capacityAfter": (through("capacityAfter"), []),
     "marker": (through("marker"), []),
+    "pageCache": (through("pageCache"), []),
     "cacheDistance": (through("cacheDistance"), []),
     "freshBuffer": (moves_nothing, []),
     "comparison": (through("comparison,hash"), ["hash"]),
