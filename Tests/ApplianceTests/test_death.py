@@ -110,12 +110,20 @@ def test_nothing_that_happens_around_a_finished_card_begins_a_second_job(station
     machine.usb_insert(2, new_card(12))
     bench.wait_until(lambda: len(machine.glob("/sys/block/sd*")) > disks, 60, "the kernel to have another disk")
     machine.run("systemctl restart systemd-udevd.service")
-    station.wait_state("slot2", "passed", "refused", "failed")
-    assert station.slot("slot2")["state"] == "passed", station.slot("slot2")
+    found = station.wait_verdict("slot2")
+    print(f"when udevd went, the card that came was {verdict(found)}")
+    # What udevd had begun with when it went may be lost to it. Nobody has opened the card to the writer then, and the station says
+    # so, until somebody has udev look again.
+    was_lost = verdict(found) == "refused permission_denied"
+    if was_lost:
+        machine.run("udevadm trigger --action=add --subsystem-match=block --settle")
+        station.wait_state("slot2", "passed")
+    else:
+        assert verdict(found) == "passed", found
     slot = station.slot("slot1")
     assert (slot["state"], slot["job"]["id"]) == ("passed", job)
     assert len(jobs_of(station, "slot1", since)) == 1
-    assert len(jobs_of(station, "slot2", since)) == 1
+    assert len(jobs_of(station, "slot2", since)) == (2 if was_lost else 1)
     for entry in station.story(began, f"MESSAGE_ID={MONITOR_RESTORED}"):
         print(entry["MESSAGE"])
 
