@@ -4,8 +4,8 @@
 package enum Check: String, CaseIterable, Sendable {
     // The guard, in its order.
     case trust, wholeDisk, place, ambiguity, reader, cardType, exclusive, nodeNumber, sequence, writeProtection,
-        sizeLimits,
-        contentFits, sectorSize, held, loop, swap, mounted, systemDisk, protectedLabel, condition, sequenceOfWriter
+        sizeLimits, contentFits, sectorSize, held, loop, swap, mounted, systemDisk, protectedLabel, condition,
+        sequenceOfWriter
     // The job.
     case identityBeforeRequest, identityAtEnd, surveyComparison, fullRequest, inputOutputError, wipeReadBack,
         capacityBefore, capacityAfter, marker, pageCache, cacheDistance, freshBuffer, comparison, headComparison, hash

@@ -85,12 +85,18 @@ package final class ChildProcess: Sendable {
         Descriptor(owning: try retrying("pidfd_open", "\(processID)") { station_pidfd_open(processID) })
     }
 
-    /// Calls back once when the program has ended, on the queue.
+    /// Calls back once when the program has ended, on the queue. Where the kernel cannot tell of its end, it ends here.
     package func onExit(queue: DispatchQueue, _ handler: @escaping @Sendable (ChildExit) -> Void) throws(SystemError) {
-        let watch = try DescriptorWatch(endDescriptor(), queue: queue) { watch, _ in
-            watch.cancel()
-            handler(self.wait())
+        do throws(SystemError) {
+            let watch = try DescriptorWatch(endDescriptor(), queue: queue) { watch, _ in
+                watch.cancel()
+                handler(self.wait())
+            }
+            try watch.want(.read)
+        } catch {
+            signal(SIGKILL)
+            _ = wait()
+            throw error
         }
-        try watch.want(.read)
     }
 }

@@ -37,9 +37,13 @@ package final class DescriptorWatch: Sendable {
     private let id: UInt64
     private let state: Mutex<State>
 
+    /// Makes what all watches share, for a process that wants to know at its start whether there is enough of everything.
+    /// - Throws: `SystemError` when the kernel has no descriptor or thread for it.
+    package static func prepare() throws(SystemError) { _ = try EventLoop.shared() }
+
     /// Nothing is told before `want`.
     /// - Parameter handler: called on the queue, again and again while there is something of what is wanted. Kept until `cancel`.
-    /// - Throws: `SystemError` when this is the process's first and the kernel has no descriptor or thread for it.
+    /// - Throws: that of `prepare`, where this is the process's first.
     package init(_ descriptor: Descriptor, queue: DispatchQueue, handler: @escaping Handler)
         throws(SystemError)
     {
@@ -55,8 +59,11 @@ package final class DescriptorWatch: Sendable {
     package func want(_ events: Events) throws(SystemError) {
         let problem: SystemError? = state.withLock { state in
             guard state.handler != nil, state.wanted != events else { return nil }
+            let before = state.wanted
             state.wanted = events
-            return state.isTelling ? nil : arm(&state)
+            guard !state.isTelling, let problem = arm(&state) else { return nil }
+            state.wanted = before
+            return problem
         }
         if let problem { throw problem }
     }
@@ -102,7 +109,8 @@ package final class DescriptorWatch: Sendable {
             state.isTelling = false
             return state.handler == nil ? nil : arm(&state)
         }
-        // Once it was watched the kernel needs nothing new for it.
+        // What was watched before needs nothing new of the kernel, so this cannot be. If it were, the descriptor would be deaf for
+        // ever, and a daemon that is started again is better than one that hears nobody.
         if let problem { fatalError("\(problem)") }
     }
 }

@@ -58,8 +58,9 @@ package actor ControlServer {
     package func start() throws(StationError) {
         guard listening == nil else { return }
         do {
-            listening = try watch(listener.descriptor) { server, _ in server.acceptAll() }
-            try listening?.want(.read)
+            let watch = try watch(listener.descriptor) { server, _ in server.acceptAll() }
+            try watch.want(.read)
+            listening = watch
         } catch {
             throw error.asStationError("control_socket")
         }
@@ -173,13 +174,14 @@ package actor ControlServer {
         next(id, connection)
     }
 
-    /// The client says no more. One that still listens, as `socat` with a file does, gets its answers.
+    /// The client says no more. One that still listens, as `socat` with a file does, gets its answers; of one that does not, what
+    /// it said just before it went is done.
     private func ended(_ id: Int, _ connection: ControlConnection) {
+        next(id, connection)
         let isBusy = connection.current != nil || !connection.pending.isEmpty
         guard isBusy, !connection.isHungUp, !connection.hasSubscription else { return close(id) }
         connection.inputEnded = true
         listen(id, connection)
-        next(id, connection)
     }
 
     private func next(_ id: Int, _ connection: ControlConnection) {

@@ -83,20 +83,19 @@ package final class SlotWriter: Sendable {
     ) {
         do {
             let socket = try connect(slot, launch)
-            // Whoever hung up while the connection came to be wants no job any more.
-            guard !state.withLock({ $0.isHungUp }) else {
-                return finish(.lost(.writerLost, detail: "hung up before the job was handed over"))
-            }
-            _ = try socket.send(JSONEncoder().encode(request), descriptors: images)
             let messages = try DescriptorWatch(socket.descriptor, queue: queue) { _, _ in self.receive(socket) }
             let isHungUp = state.withLock {
                 $0.socket = socket
                 $0.messages = messages
                 return $0.isHungUp
             }
+            // Whoever hung up while the connection came to be wants no job any more.
+            guard !isHungUp else {
+                return finish(.lost(.writerLost, detail: "hung up before the job was handed over"))
+            }
+            // Before there is a job whose end nobody would hear. Nothing is told until this has returned to the queue.
             try messages.want(.read)
-            // Meanwhile: then it had no socket to end.
-            if isHungUp { socket.hangUp() }
+            _ = try socket.send(JSONEncoder().encode(request), descriptors: images)
             watch(since: SystemClock.monotonicSeconds())
         } catch {
             finish(.lost(.writerUnreachable, detail: "\(error)".printable()))

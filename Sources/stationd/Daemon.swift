@@ -132,6 +132,10 @@ enum Daemon {
     private static func serve(_ setup: StationSetup, socketPath: String) throws(StationError) -> Int32 {
         signal(SIGPIPE, SIG_IGN)
         try TaskThreads.takeOver()
+        do { try DescriptorWatch.prepare() } catch {
+            throw error.asStationError(
+                "threads_unavailable", remedy: "see TasksMax= and LimitNOFILE= of stationd.service")
+        }
         let station = try Station(setup: setup, journal: Journal(), manager: ServiceManager())
         let access = ControlAccess(
             readerGroupID: UserDatabase.groupID(named: "station"),

@@ -4,7 +4,7 @@ import StationLinux
 import Synchronization
 import Testing
 
-@Suite("watching descriptors")
+@Suite("watching descriptors", .timeLimit(.minutes(1)))
 struct DescriptorWatchTests {
     private let queue = DispatchQueue(label: "test.watch")
     private let mine: LocalSocket
@@ -117,10 +117,25 @@ struct DescriptorWatchTests {
         }
     }
 
+    @Test("tells of a program's end once")
+    func onExit() async throws {
+        let counts = CountBox()
+        for round in 1...20 {
+            let (ended, continuation) = AsyncStream<ChildExit>.makeStream()
+            try ChildProcess("/bin/sh", ["-c", "exit 7"]).onExit(queue: queue) {
+                counts.add()
+                continuation.yield($0)
+            }
+            #expect(await first(ended) == .code(7))
+            #expect(counts.value == round)
+        }
+    }
+
     @Test("cannot be had of a file, which is always ready")
     func file() throws {
         let watch = try DescriptorWatch(Descriptor(opening: "/proc/self/exe", O_RDONLY), queue: queue) { _, _ in }
-        #expect(throws: SystemError.self) { try watch.want(.read) }
+        // A second time, too: it is not taken for watched.
+        for _ in 0..<2 { #expect(throws: SystemError.self) { try watch.want(.read) } }
     }
 }
 

@@ -162,6 +162,15 @@ struct ControlAbuseTests {
         await test.end()
     }
 
+    @Test("what somebody asked for just before hanging up is done")
+    func lastWord() async throws {
+        let test = try await ServerUnderTest()
+        let arm = "{\"method\":\"\(qualified(.arm))\",\"parameters\":{\"slots\":[\"slot1\"]},\"oneway\":true}"
+        for _ in 0..<12 { try test.client().call(arm) }
+        #expect(await eventually { test.station.calls.count == 12 })
+        await test.end()
+    }
+
     @Test("a call that wants no reply gets none")
     func oneWay() async throws {
         let test = try await ServerUnderTest()
