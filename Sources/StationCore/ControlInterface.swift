@@ -663,7 +663,12 @@ package enum ControlInterface {
           image: ?string,
           # Checks only: the card is not opened for writing. False when left out.
           isDryRun: ?bool
-        ) -> (slots: []string, withCardIn: []string)
+        ) -> (
+          slots: []string,
+          withCardIn: []string,
+          # The job that began.
+          job: string
+        )
 
         # Ends the running jobs of slots; their cards are then unfinished.
         method Cancel(slots: []string) -> (slots: []string, withCardIn: []string)

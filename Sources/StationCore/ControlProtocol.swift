@@ -212,6 +212,8 @@ package enum Control {
         package var isPreparing: Bool?
         /// How far that is.
         package var progress: BuildProgress?
+        /// Of `Flash`: the job that began.
+        package var job: JobID?
 
         package init(slots: [SlotName], withCardIn: [SlotName] = []) {
             self.slots = slots

@@ -103,7 +103,10 @@ package enum Reason: String, Codable, Sendable, CaseIterable {
                 "use an SD card; a soldered chip is not for cards' slots (CardType= in the slot file, station.slot(5))"
             )
         case .permissionDenied:
-            ("the writer may not open the disk", "check the udev rule: stationctl explain SLOT, udevadm info /dev/DISK")
+            (
+                "the writer may not open the disk",
+                "pull it and insert it again; if it stays so: stationctl explain SLOT, udevadm info /dev/DISK"
+            )
         case .noMedium: ("there is no card in the reader any more", "insert a card")
         case .deviceBusy: ("somebody else has the disk open exclusively or mounted", "see lsblk; unmount it")
         case .sequenceUnknown: ("the kernel gives this disk no sequence number", "a kernel of 5.15 or newer is needed")

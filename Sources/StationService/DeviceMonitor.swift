@@ -194,7 +194,7 @@ package final class DeviceMonitor {
         let isOverdue = waiting.count < unanswered.count
         unanswered = waiting
         if let next = waiting.values.map(\.at).min() { watchPatience(max(1, next + Self.udevPatience - now)) }
-        if isOverdue { handler(.lost("udev did not follow the kernel within \(Int(Self.udevPatience)) s")) }
+        if isOverdue { handler(.lost("udev did not follow the kernel within \(Int(patience)) s")) }
     }
 }
 

@@ -56,8 +56,11 @@ extension Station: StationControl {
         var other: Assignment?
         if let image = parameters.image { other = try await assignment(named: image) }
         // One card, named: no glob writes cards that are in already.
-        _ = try runner(named: parameters.slot)
-        return try await change([parameters.slot], .flash(other, isDryRun: parameters.isDryRun), caller: caller)
+        let runner = try runner(named: parameters.slot)
+        let machine = try await runner.perform(.flash(other, isDryRun: parameters.isDryRun), caller: caller)
+        var changed = Control.Changed(slots: [machine.slot.name], withCardIn: [machine.slot.name])
+        if case .running(let running) = machine.activity { changed.job = running.start.id }
+        return changed
     }
 
     package func cancel(slots: [String], caller: UInt32) async throws -> Control.Changed {

@@ -27,31 +27,31 @@ enum FlashCommand {
             if context.isJSON {
                 context.console.json(changed)
             } else {
-                context.console.line("\(slot): the job has begun; follow it: stationctl watch \(slot)")
+                let job = changed.job.map { "job \($0.short)" } ?? "the job"
+                context.console.line("\(slot): \(job) has begun; follow it: stationctl watch \(slot)")
             }
             return .success
         }
         // Watching begins before the job does, so that even the shortest one is seen.
         let watcher = try context.connect()
-        var before: JobID??
-        var following: JobID?
+        var begun: JobID?
+        var isSeen = false
         var outcome: JobReport?
         try watcher.callMore(.watch, as: Control.Status.self) { status in
-            let seen = status.slots.first { $0.name.text == slot }
-            guard let known = before else {
-                before = .some(seen?.job?.id)
-                _ = try client.call(.flash, parameters, as: Control.Changed.self)
+            guard let id = begun else {
+                begun = try client.call(.flash, parameters, as: Control.Changed.self).job
                 return true
             }
-            if let following, seen?.job?.id != following { return false }
-            guard let seen, let job = seen.job, job.id != known else { return true }
-            following = job.id
+            // Of two connections: what came before the job may still be told after it began.
+            guard let seen = status.slots.first(where: { $0.name.text == slot }), let job = seen.job, job.id == id
+            else { return !isSeen }
+            isSeen = true
             outcome = job.report
             show(seen, context)
             return outcome == nil
         }
-        guard let following else { throw StationError("station_hung_up", "the station ended before the job began") }
-        return try end(following, outcome, client, context)
+        guard let begun else { throw StationError("station_hung_up", "the station ended before the job began") }
+        return try end(begun, outcome, client, context)
     }
 
     private static func show(_ slot: SlotStatus, _ context: Context) {

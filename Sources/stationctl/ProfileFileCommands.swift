@@ -18,7 +18,7 @@ enum ProfileFileCommands {
             run: validate),
         Command(
             "profile convert", operands: "FILE", count: 1...1, summary: "Writes a profile in another format",
-            details: "To standard output. Comments are lost. Needs no station.",
+            details: "To standard output; --json is --format json. Comments are lost. Needs no station.",
             options: [formatOption], examples: ["stationctl profile convert ap.yaml --format toml > ap.toml"],
             run: convert),
         Command(
@@ -158,7 +158,8 @@ enum ProfileFileCommands {
     }
 
     private static func convert(_ context: Context) throws -> ExitCode {
-        let format = try format(context)
+        let format: DocumentFormat =
+            context.isJSON && !context.arguments.has("--format") ? .json : try format(context)
         let reading = try read(context.operands[0], context)
         if let profile = reading.profile { context.console.text(format.write(profile.document(meta: reading.meta))) }
         return .success

@@ -109,6 +109,10 @@ def test_convert_goes_round(ctl, tmp_path):
         after.write_text(ctl("profile", "convert", before, "--format", kind).stdout)
         before = str(after)
     assert ctl("profile", "diff", source, before).stdout == "no difference\n"
+    as_json = ctl("profile", "convert", source, "--json").stdout
+    assert json.loads(as_json) and as_json == ctl("profile", "convert", source, "--format", "json").stdout
+    assert ctl("profile", "convert", source, "--json", "--format", "toml").stdout \
+        == ctl("profile", "convert", source, "--format", "toml").stdout
     other = os.path.join(ROOT, "profiles", "lab-router1-snapshot.yaml")
     lines = ctl("profile", "diff", source, other).stdout.splitlines()
     assert "packages: +tcpdump +iperf3 +kmod-usb-storage +block-mount -nano -openvpn-openssl" in lines

@@ -359,9 +359,10 @@ def test_assigning_writes_no_card_that_is_in_but_flash_does(bare):
         bare.call("Arm", slots=["slot1"])
         assert settle(bare)["state"] == "waiting" and bare.history() == []
         assert not any(bytes_at(card, 0, MIB))
-        bare.call("Flash", slot="slot1")
+        begun = bare.call("Flash", slot="slot1")["job"]
         assert bare.wait_for_state("slot1", "passed", "failed")["state"] == "passed"
         job, = bare.history()
+        assert job["id"] == begun
         assert job["trigger"] == "flash" and job["callerUserID"] == os.getuid()
 
 

@@ -200,12 +200,19 @@ struct ControlCommandLineTests {
     func follow(verdict: Verdict, exit: Int32) async throws {
         let test = try await ServerUnderTest()
         let station = test.station
-        station.tell(Sample.status([Sample.machine("slot1", nil)]))
+        var machine = Sample.machine("slot1")
+        guard case .running(let running) = machine.activity else { throw StationError("test", "no job runs") }
+        var earlier = Sample.machine("slot1")
+        if case .running(let other) = earlier.activity {
+            _ = earlier.handle(.writer(other.start.id, .ended(JobReport(.failed(.readError)))), now: 1)
+        }
+        station.tell(Sample.status([earlier]))
+        station.state.withLock { $0.flashed = running.start.id }
         async let outcome = run("flash slot1 --follow --socket $SOCKET", in: test)
         #expect(await eventually { station.calls.contains("flash - false slot1") })
-        var machine = Sample.machine("slot1")
+        // Said before the job began, heard after it: another job's verdict is not this one's.
+        station.tell(Sample.status([earlier]))
         station.tell(Sample.status([machine]))
-        guard case .running(let running) = machine.activity else { throw StationError("test", "no job runs") }
         let report = JobReport(verdict)
         _ = machine.handle(.writer(running.start.id, .ended(report)), now: 3)
         var job = Sample.job(1, report: report)
@@ -216,6 +223,18 @@ struct ControlCommandLineTests {
         #expect(
             try await outcome.output.contains(
                 "verdict     \(verdict == .refused(.dryRun) ? "dry run ok" : verdict.word)"))
+        await test.end()
+    }
+
+    @Test("flash names the job that has begun")
+    func flash() async throws {
+        let test = try await ServerUnderTest()
+        let job = JobID()
+        test.station.state.withLock { $0.flashed = job }
+        let plain = try await run("flash slot1 --socket $SOCKET", in: test)
+        #expect(plain.output == "slot1: job \(job.short) has begun; follow it: stationctl watch slot1\n")
+        let json = try await run("flash slot1 --json --socket $SOCKET", in: test)
+        #expect(json.output.contains("\"job\" : \"\(job.text)\"") || json.output.contains("\"job\":\"\(job.text)\""))
         await test.end()
     }
 

@@ -10,6 +10,8 @@ final class FakeStation: StationControl {
         var calls: [String] = []
         var status = Control.Status(version: "1", bootID: "b", problems: [], slots: [])
         var jobs: [JobRecord] = []
+        /// What `Flash` says has begun.
+        var flashed: JobID?
         var error: StationError?
         var statusContinuations: [Int: AsyncStream<Control.Status>.Continuation] = [:]
         var deviceContinuations: [Int: AsyncStream<Control.DeviceSeen>.Continuation] = [:]
@@ -136,7 +138,9 @@ final class FakeStation: StationControl {
     func cancel(slots: [String], caller: UInt32) async throws -> Control.Changed { try changed("cancel", slots) }
 
     func flash(_ parameters: Control.Flash, caller: UInt32) async throws -> Control.Changed {
-        try changed("flash \(parameters.image ?? "-") \(parameters.isDryRun)", [parameters.slot])
+        var begun = try changed("flash \(parameters.image ?? "-") \(parameters.isDryRun)", [parameters.slot])
+        begun.job = state.withLock { $0.flashed }
+        return begun
     }
 
     func identify(_ parameters: Control.Identify, caller: UInt32) async throws -> Control.Identified {
