@@ -212,12 +212,23 @@ package enum Control {
         package var isPreparing: Bool?
         /// How far that is.
         package var progress: BuildProgress?
-        /// Of `Flash`: the job that began.
-        package var job: JobID?
 
         package init(slots: [SlotName], withCardIn: [SlotName] = []) {
             self.slots = slots
             self.withCardIn = withCardIn
+        }
+    }
+
+    /// Reply of `Flash`.
+    package struct Begun: Codable, Equatable, Sendable {
+        package var slots: [SlotName]
+        package var withCardIn: [SlotName]
+        package var job: JobID
+
+        package init(slot: SlotName, job: JobID) {
+            slots = [slot]
+            withCardIn = [slot]
+            self.job = job
         }
     }
 

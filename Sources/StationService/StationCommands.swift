@@ -52,15 +52,16 @@ extension Station: StationControl {
         try await change(slots, .disarm, caller: caller, allWhenEmpty: true)
     }
 
-    package func flash(_ parameters: Control.Flash, caller: UInt32) async throws -> Control.Changed {
+    package func flash(_ parameters: Control.Flash, caller: UInt32) async throws -> Control.Begun {
         var other: Assignment?
         if let image = parameters.image { other = try await assignment(named: image) }
         // One card, named: no glob writes cards that are in already.
         let runner = try runner(named: parameters.slot)
         let machine = try await runner.perform(.flash(other, isDryRun: parameters.isDryRun), caller: caller)
-        var changed = Control.Changed(slots: [machine.slot.name], withCardIn: [machine.slot.name])
-        if case .running(let running) = machine.activity { changed.job = running.start.id }
-        return changed
+        guard case .running(let running) = machine.activity else {
+            throw StationError("internal_error", "no job began in \(machine.slot.name), and nothing said why")
+        }
+        return Control.Begun(slot: machine.slot.name, job: running.start.id)
     }
 
     package func cancel(slots: [String], caller: UInt32) async throws -> Control.Changed {

@@ -47,7 +47,7 @@ package protocol StationControl: Sendable {
 
     /// - Parameter slots: empty means all.
     func disarm(slots: [String], caller: UInt32) async throws -> Control.Changed
-    func flash(_ parameters: Control.Flash, caller: UInt32) async throws -> Control.Changed
+    func flash(_ parameters: Control.Flash, caller: UInt32) async throws -> Control.Begun
     func cancel(slots: [String], caller: UInt32) async throws -> Control.Changed
 
     /// - Throws: `slot_unknown`, `slot_without_light`, `light_…` when none of its lights works.

@@ -23,12 +23,11 @@ enum FlashCommand {
             slot: slot, image: context.arguments.value("--image"), isDryRun: context.arguments.has("--dry-run"))
         let client = try context.connect()
         guard context.arguments.has("--follow") else {
-            let changed = try client.call(.flash, parameters, as: Control.Changed.self)
+            let begun = try client.call(.flash, parameters, as: Control.Begun.self)
             if context.isJSON {
-                context.console.json(changed)
+                context.console.json(begun)
             } else {
-                let job = changed.job.map { "job \($0.short)" } ?? "the job"
-                context.console.line("\(slot): \(job) has begun; follow it: stationctl watch \(slot)")
+                context.console.line("\(slot): job \(begun.job.short) has begun; follow it: stationctl watch \(slot)")
             }
             return .success
         }
@@ -39,7 +38,7 @@ enum FlashCommand {
         var outcome: JobReport?
         try watcher.callMore(.watch, as: Control.Status.self) { status in
             guard let id = begun else {
-                begun = try client.call(.flash, parameters, as: Control.Changed.self).job
+                begun = try client.call(.flash, parameters, as: Control.Begun.self).job
                 return true
             }
             // Of two connections: what came before the job may still be told after it began.

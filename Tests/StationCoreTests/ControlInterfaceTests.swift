@@ -241,7 +241,8 @@ struct ControlInterfaceTests {
         case .assign:
             (Control.Assign(slots: [], image: "a", profile: "b"), Self.preparing)
         case .unassign, .arm, .disarm, .cancel: (slots, changed)
-        case .flash: (Control.Flash(slot: "a", image: "b", isDryRun: true), Self.flashed)
+        case .flash:
+            (Control.Flash(slot: "a", image: "b", isDryRun: true), Control.Begun(slot: sample.slot, job: JobID()))
         case .identify: (Control.Identify(slot: "a", seconds: 1), Control.Identified(lights: []))
         case .importImage:
             (
@@ -300,12 +301,6 @@ struct ControlInterfaceTests {
     private static var preparing: Control.Changed {
         var changed = Control.Changed(slots: [])
         (changed.isPreparing, changed.progress) = (true, Control.BuildProgress(step: .building))
-        return changed
-    }
-
-    private static var flashed: Control.Changed {
-        var changed = Control.Changed(slots: [])
-        changed.job = JobID()
         return changed
     }
 

@@ -11,7 +11,7 @@ final class FakeStation: StationControl {
         var status = Control.Status(version: "1", bootID: "b", problems: [], slots: [])
         var jobs: [JobRecord] = []
         /// What `Flash` says has begun.
-        var flashed: JobID?
+        var flashed = JobID()
         var error: StationError?
         var statusContinuations: [Int: AsyncStream<Control.Status>.Continuation] = [:]
         var deviceContinuations: [Int: AsyncStream<Control.DeviceSeen>.Continuation] = [:]
@@ -137,10 +137,9 @@ final class FakeStation: StationControl {
     func disarm(slots: [String], caller: UInt32) async throws -> Control.Changed { try changed("disarm", slots) }
     func cancel(slots: [String], caller: UInt32) async throws -> Control.Changed { try changed("cancel", slots) }
 
-    func flash(_ parameters: Control.Flash, caller: UInt32) async throws -> Control.Changed {
-        var begun = try changed("flash \(parameters.image ?? "-") \(parameters.isDryRun)", [parameters.slot])
-        begun.job = state.withLock { $0.flashed }
-        return begun
+    func flash(_ parameters: Control.Flash, caller: UInt32) async throws -> Control.Begun {
+        try note("flash \(parameters.image ?? "-") \(parameters.isDryRun) \(parameters.slot)")
+        return Control.Begun(slot: try SlotName(parameters.slot), job: state.withLock { $0.flashed })
     }
 
     func identify(_ parameters: Control.Identify, caller: UInt32) async throws -> Control.Identified {
