@@ -48,7 +48,8 @@ package struct SlotMachine: Sendable {
     private var isStopped = false
     /// Cards come and go as ever, and none is begun.
     private var isGoingDown = false
-    /// The stay whose job was tried again because udev was late with the node's permissions.
+    /// The stay whose job is not tried again when udev was late with the node's permissions: it was already, or somebody has
+    /// said something of the slot since, or the job was one of before the station started.
     private var permissionRetry: InsertionToken?
 
     /// The last stay of a card: a stay that only seemed to end, or that was refused for a while, goes on as it was.
@@ -167,9 +168,7 @@ package struct SlotMachine: Sendable {
             }
             if token == newToken {
                 switch activity {
-                case .latched(let finished)
-                where finished.report.verdict == .refused(.permissionDenied) && permissionRetry != token
-                    && origin == .inserted:
+                case .latched(let finished) where origin == .inserted && mayRetry(finished):
                     // The refusal came before udev had opened the node to the writer; now it has.
                     permissionRetry = newToken
                     let start = finished.start
@@ -191,6 +190,13 @@ package struct SlotMachine: Sendable {
             effects += cardCame(record, newToken, stay?.origin ?? origin, now: now)
             return effects
         }
+    }
+
+    /// Whether a card whose node udev had not opened yet is begun once more: on the word that it was begun on, and unless somebody
+    /// asked for it by `flash`, who has heard that it was refused.
+    private func mayRetry(_ finished: Finished) -> Bool {
+        finished.report.verdict == .refused(.permissionDenied) && finished.start.trigger != .flash
+            && permissionRetry != token
     }
 
     private mutating func noteStay(_ token: InsertionToken?, _ origin: Origin) {
@@ -226,6 +232,7 @@ package struct SlotMachine: Sendable {
         }
         if wasThere, let lastFinished, lastFinished.start.token == token, lastFinished.report.verdict != .interrupted {
             settle(.latched(lastFinished))
+            permissionRetry = token
             cardRecord = lastCard
             return []
         }
@@ -486,6 +493,11 @@ package struct SlotMachine: Sendable {
     /// - Throws: `slot_unassigned`, `slot_disarmed`, `no_card`, `job_running`, `no_job`, `station_stopping`, or the code of a
     ///   refusal.
     package mutating func perform(_ command: Command, caller: UInt32, now: Double) throws(StationError) -> [Effect] {
+        switch command {
+        case .flash, .cancel: break
+        // Whatever was refused here before was begun on an earlier word.
+        case .assign, .prepare, .unassign, .arm, .disarm: permissionRetry = stay?.token
+        }
         switch command {
         case .assign(let assignment):
             dropPreparation()
