@@ -18,15 +18,17 @@ package enum SlotDirectory {
     package static func load(
         _ directory: String = path, ownerID: UInt32? = 0
     ) -> (declarations: [SlotDeclaration], problems: [StationError]) {
+        let names: [String]
         do {
             guard try isThereAndTrusted(directory, ownerID: ownerID) else { return ([], []) }
+            names = Self.slotNames(try files(ownerID).names(in: directory))
         } catch {
             return ([], [error])
         }
         var declarations: [SlotDeclaration] = []
         var problems: [StationError] = []
         var brokenClaims: [(file: String, place: Place)] = []
-        for name in slotFiles(in: directory) {
+        for name in names {
             do {
                 let slot = try SlotName(name)
                 guard let text = try text(of: slot, in: directory, ownerID: ownerID) else { continue }
@@ -70,7 +72,9 @@ package enum SlotDirectory {
         else {
             throw StationError(
                 Reason.slotUnknown.rawValue, "no slot “\(name)” is declared in \(directory.printable())",
-                remedy: name.text.nearest(in: slotFiles(in: directory)).map { "did you mean \($0)?" }
+                remedy: name.text.nearest(in: slotNames(SmallFile.names(in: directory) ?? [])).map {
+                    "did you mean \($0)?"
+                }
                     ?? "declare it: sudo stationctl slot learn \(name)")
         }
         return try SlotDeclaration(name: name, fileName: filePath(name, in: directory), text: text)
@@ -110,8 +114,8 @@ package enum SlotDirectory {
         "\(directory)/\(name).slot"
     }
 
-    private static func slotFiles(in directory: String) -> [String] {
-        (SmallFile.names(in: directory) ?? []).filter { $0.hasSuffix(".slot") }.map { String($0.dropLast(5)) }
+    private static func slotNames(_ fileNames: [String]) -> [String] {
+        fileNames.filter { $0.hasSuffix(".slot") }.map { String($0.dropLast(5)) }
     }
 
     private static func files(_ ownerID: UInt32?) -> TrustedFiles {

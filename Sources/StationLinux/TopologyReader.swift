@@ -43,19 +43,22 @@ extension DiskTopology {
     }
 
     /// The mounts of PID 1 and of all processes. Most share one table; reading it again is cheaper than finding out.
-    private static func mounts() throws(StationError) -> [Mount] {
+    /// - Parameter directory: where the processes are; `/proc`, but for tests.
+    static func mounts(in directory: String = "/proc") throws(StationError) -> [Mount] {
         var found: Set<Mount> = []
         var seen: Set<[UInt8]> = []
-        let processes = (SmallFile.names(in: "/proc") ?? []).filter { Int($0) != nil }
-        for process in ["self"] + processes {
+        // PID 1 whether it is listed or not: where processes are hidden it is among them, and then most others are, too.
+        let others = (SmallFile.names(in: directory) ?? []).filter { Int($0) != nil && $0 != "1" }
+        for process in ["1", "self"] + others {
             let bytes: [UInt8]
             do {
-                bytes = try SmallFile.read("/proc/\(process)/mountinfo", limit: 16 << 20)
+                bytes = try SmallFile.read("\(directory)/\(process)/mountinfo", limit: 16 << 20)
             } catch {
                 // A process may end at any moment. PID 1 does not, and a table that is too long hides something.
                 guard process == "1" || error.number == EFBIG else { continue }
                 throw StationError(
-                    "topology_unreadable", "\(error)", remedy: "the unit must not set ProtectProc=invisible")
+                    "topology_unreadable", "\(error)",
+                    remedy: "the unit must not set ProtectProc=invisible, nor /proc be mounted with hidepid=")
             }
             guard seen.insert(bytes).inserted else { continue }
             for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n" as Character) {

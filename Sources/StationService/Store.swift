@@ -58,9 +58,10 @@ package final class Store: Sendable {
     }
 
     init(
-        path: String, bootID: String, clock: @escaping @Sendable () -> WallTime, steps: [StoreMigration]
+        path: String, bootID: String, clock: @escaping @Sendable () -> WallTime, steps: [StoreMigration],
+        wholeCheckLimit: UInt64 = StoreFile.wholeCheckLimit
     ) throws(StationError) {
-        let file = try StoreFile(path: path, steps: steps, now: clock().seconds)
+        let file = try StoreFile(path: path, steps: steps, now: clock().seconds, wholeCheckLimit: wholeCheckLimit)
         self.file = file
         self.bootID = bootID
         self.clock = clock

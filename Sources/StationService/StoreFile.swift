@@ -9,25 +9,29 @@ struct StoreFile {
     /// The jobs that were under way when the file was last written, as they are now: `interrupted`.
     var interruptedJobs: [JobRecord]
 
-    /// Up to this length a file is read whole at start to find damage; of a longer one only the small tables are, so
-    /// that a station with years of history on a slow disk still starts in seconds.
-    private static let wholeCheckLimit: UInt64 = 128 << 20
+    /// Up to so many bytes a file is read whole at start to find damage; of a longer one all is but what grows with every card,
+    /// so that a station with years of history on a slow disk still starts in seconds.
+    static let wholeCheckLimit: UInt64 = 128 << 20
 
     /// How long a station that is just going down may keep the file, in microseconds.
     private static let lockPatience: UInt32 = 1_000_000
 
     /// Opens the file at a path. Blocks.
     /// - Throws: `store_in_use`, `store_from_future`, `store_foreign`, `store_unusable`, `storage_full`.
-    init(path: String, steps: [StoreMigration], now: Double) throws(StationError) {
+    init(
+        path: String, steps: [StoreMigration], now: Double, wholeCheckLimit: UInt64 = Self.wholeCheckLimit
+    ) throws(StationError) {
         let lock = try Self.lock(path)
         StoreSnapshot.sweep(path)
         do {
-            (database, interruptedJobs) = try Self.openChecked(path, lock, steps: steps, now: now)
+            (database, interruptedJobs) = try Self.openChecked(
+                path, lock, steps: steps, now: now, wholeCheckLimit: wholeCheckLimit)
             problems = []
         } catch {
             guard error.code == "store_corrupt" else { throw error }
             let kept = try Self.moveAside(path, now: now)
-            (database, interruptedJobs) = try Self.openChecked(path, lock, steps: steps, now: now)
+            (database, interruptedJobs) = try Self.openChecked(
+                path, lock, steps: steps, now: now, wholeCheckLimit: wholeCheckLimit)
             problems = [
                 StationError(
                     "store_was_corrupt",
@@ -39,14 +43,14 @@ struct StoreFile {
     }
 
     private static func openChecked(
-        _ path: String, _ lock: Descriptor, steps: [StoreMigration], now: Double
+        _ path: String, _ lock: Descriptor, steps: [StoreMigration], now: Double, wholeCheckLimit: UInt64
     ) throws(StationError) -> (StoreDatabase, [JobRecord]) {
         do {
             try checkHeader(path)
             let database = try StoreDatabase(path: path, lock: lock)
             // Nothing is written before the file has shown that it is ours.
             let applied = try StoreSchema.appliedMigrations(database, path: path, steps: steps)
-            if applied > 0 { try check(database, path: path) }
+            if applied > 0 { try check(database, path: path, wholeCheckLimit: wholeCheckLimit) }
             let mode = try database.query("PRAGMA journal_mode = WAL").first?.text("journal_mode")
             guard mode == "wal" else {
                 throw StationError(
@@ -80,12 +84,14 @@ struct StoreFile {
     }
 
     /// - Throws: `store_corrupt` when SQLite finds damage.
-    private static func check(_ database: StoreDatabase, path: String) throws {
-        let isSmall = try FileStatus(of: path).byteCount <= wholeCheckLimit
+    private static func check(_ database: StoreDatabase, path: String, wholeCheckLimit: UInt64) throws {
+        let isShort = try FileStatus(of: path).byteCount <= wholeCheckLimit
         let statements =
-            isSmall
+            isShort
             ? ["PRAGMA quick_check(1)"]
-            : ["sealed_images", "image_names", "assignments", "slot_consent"].map { "PRAGMA quick_check(\($0))" }
+            : try database.query(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT IN ('jobs', 'changes')"
+            ).map { "PRAGMA quick_check(\"\(try $0.text("name").replacing("\"", with: "\"\""))\")" }
         for statement in statements {
             let finding = try database.query(statement).first?.text("quick_check") ?? "no answer"
             guard finding == "ok" else {

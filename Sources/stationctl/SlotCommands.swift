@@ -50,10 +50,10 @@ enum SlotCommands {
             context.console.json(Listing(slots: slots, problems: problems))
             return .success
         }
-        if slots.isEmpty {
+        if slots.isEmpty, problems.isEmpty {
             context.console.line(
                 "no slot is declared in \(files.directory.printable()): sudo stationctl slot learn slot1")
-        } else {
+        } else if !slots.isEmpty {
             var table = Table(headings: ["SLOT", "READER", "PLACE"])
             for slot in slots {
                 table.rows.append([.init(slot.name.text), .init("\(slot.reader)"), .init("\(slot.place)")])

@@ -156,7 +156,7 @@ struct GoodCardTests {
 
     // MARK: Order
 
-    @Test("holds a marker and no table until everything else was read back", arguments: WipeLevel.allCases)
+    @Test("holds a marker and no table until everything else is on the card", arguments: WipeLevel.allCases)
     func order(level: WipeLevel) throws {
         let image = JobBench.image(5 * mebibyte)
         let state = Watched()
@@ -197,6 +197,9 @@ struct GoodCardTests {
         let between = log[lastWrite..<markerRead].filter { $0.kind == .read }.reduce(0) { $0 + $1.count }
         #expect(between >= 64 * mebibyte)
     }
+
+    @Test("has the image read behind 256 MiB where the card is large enough, unless a test says otherwise")
+    func readerCache() { #expect(CardJob.Settings().readerCacheByteCount == 256 * UInt64(mebibyte)) }
 
     @Test("has its head read behind 64 MiB of other reads where the card is large enough")
     func headEviction() throws {

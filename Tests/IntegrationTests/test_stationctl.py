@@ -12,6 +12,7 @@ import select
 import signal
 import struct
 import subprocess
+import tempfile
 import termios
 import time
 
@@ -185,6 +186,24 @@ def test_learn_takes_a_disk_that_is_in_already_by_its_name(station):
                                     check=False)
         assert result.returncode == REFUSED and "left-1" in result.stderr
         assert not any(bytes_at(card, 0, MIB))
+
+
+def test_a_directory_of_slots_that_cannot_be_read_is_no_empty_one(programs):
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as directory:
+        slots = os.path.join(directory, "slots.d")
+        os.mkdir(slots)
+        for path, mode in ((directory, 0o755), (slots, 0o300)):
+            os.chown(path, nobody, nobody)
+            os.chmod(path, mode)
+        def listed():
+            return subprocess.run(
+                ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups", os.path.join(programs, "stationctl"),
+                 "slot", "list", "--slots-dir", slots], capture_output=True, text=True, check=True)
+        result = listed()
+        assert result.stdout == "" and f"{slots} cannot be read" in result.stderr and f"chmod 755 {slots}" in result.stderr
+        os.chmod(slots, 0o755)
+        assert listed().stdout.startswith("no slot is declared")
 
 
 def test_learn_asks_and_no_is_no(station):

@@ -123,6 +123,36 @@ struct StoreFileTests {
         #expect(try bench.open().problems.map(\.code) == ["store_was_corrupt"])
     }
 
+    @Test("of a long history all is looked at but what grows with every card")
+    func hiddenDamageOfLongHistory() async throws {
+        let bench = try StoreBench()
+        let roots: [String: Int64]
+        do {
+            let store = try bench.open()
+            try await store.finish(StoreBench.start(), .passed)
+            roots = try await store.perform { database in
+                let tables = try database.query(
+                    "SELECT name, rootpage FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+                return Dictionary(
+                    uniqueKeysWithValues: try tables.map { (try $0.text("name"), try $0.integer("rootpage")) })
+            }
+        }
+        #expect(roots.keys.contains("slot_consent") && roots.keys.contains("failure_streaks"))
+        try bench.waitUntilClosed()
+        let sound = try bench.bytes("station.db")
+        for (table, root) in roots where !["jobs", "changes"].contains(table) {
+            var bytes = sound
+            // Where its cells begin, which nothing asks while the table is empty.
+            bytes[(Int(root) - 1) * 4096 + 5] = 0xFF
+            try bench.waitUntilClosed()
+            try bench.write(bytes, to: "station.db")
+            let store = try Store(
+                path: bench.path, bootID: "boot1", clock: { WallTime(seconds: 1000, isSynchronised: true) },
+                steps: StoreSchema.migrations, wholeCheckLimit: 0)
+            #expect(store.problems.map(\.code) == ["store_was_corrupt"], "\(table)")
+        }
+    }
+
     @Test("a damaged database is moved aside, a second one of the same second too")
     func damaged() async throws {
         let bench = try StoreBench()
