@@ -34,23 +34,25 @@ enum FlashCommand {
         // Watching begins before the job does, so that even the shortest one is seen.
         let watcher = try context.connect()
         var begun: JobID?
-        var isSeen = false
         var outcome: JobReport?
         try watcher.callMore(.watch, as: Control.Status.self) { status in
             guard let id = begun else {
                 begun = try client.call(.flash, parameters, as: Control.Begun.self).job
                 return true
             }
-            // Of two connections: what came before the job may still be told after it began.
-            guard let seen = status.slots.first(where: { $0.name.text == slot }), let job = seen.job, job.id == id
-            else { return !isSeen }
-            isSeen = true
-            outcome = job.report
+            // A status without the job may have been made before it began; the job may also be over already, and its card pulled,
+            // before any status told of it. Who asks now hears which.
+            guard let seen = try showing(id, status) ?? showing(id, client.call(.getStatus)) else { return false }
+            outcome = seen.job?.report
             show(seen, context)
             return outcome == nil
         }
         guard let begun else { throw StationError("station_hung_up", "the station ended before the job began") }
         return try end(begun, outcome, client, context)
+    }
+
+    private static func showing(_ job: JobID, _ status: Control.Status) -> SlotStatus? {
+        status.slots.first { $0.job?.id == job }
     }
 
     private static func show(_ slot: SlotStatus, _ context: Context) {

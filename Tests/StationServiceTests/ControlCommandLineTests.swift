@@ -211,8 +211,11 @@ struct ControlCommandLineTests {
         async let outcome = run("flash slot1 --follow --socket $SOCKET", in: test)
         #expect(await eventually { station.calls.contains("flash - false slot1") })
         // Said before the job began, heard after it: another job's verdict is not this one's.
-        station.tell(Sample.status([earlier]))
-        station.tell(Sample.status([machine]))
+        let during = Sample.status([machine])
+        station.state.withLock { $0.status = during }
+        station.tell(Sample.status([earlier]), isLate: true)
+        #expect(await eventually { station.calls.last == "status" })
+        station.tell(during)
         let report = JobReport(verdict)
         _ = machine.handle(.writer(running.start.id, .ended(report)), now: 3)
         var job = Sample.job(1, report: report)
@@ -223,6 +226,30 @@ struct ControlCommandLineTests {
         #expect(
             try await outcome.output.contains(
                 "verdict     \(verdict == .refused(.dryRun) ? "dry run ok" : verdict.word)"))
+        await test.end()
+    }
+
+    @Test(
+        "flash --follow hears of a job that was over before any status told of it",
+        arguments: [(Verdict.failed(.cardRemoved), 7), (nil, 5)] as [(Verdict?, Int32)])
+    func followTooLate(verdict: Verdict?, exit: Int32) async throws {
+        let test = try await ServerUnderTest()
+        let station = test.station
+        let empty = Sample.status([Sample.machine("slot1", nil)])
+        station.tell(empty)
+        async let outcome = run("flash slot1 --follow --socket $SOCKET", in: test)
+        #expect(await eventually { station.calls.contains("flash - false slot1") })
+        if let verdict {
+            var job = Sample.job(1, report: JobReport(verdict))
+            job.id = station.state.withLock { $0.flashed }
+            station.state.withLock { $0.jobs = [job] }
+        }
+        station.tell(empty)
+        let told = try await outcome
+        #expect(told.code == exit)
+        #expect(
+            verdict.map { told.output.contains("verdict     \($0.word)") }
+                ?? told.errors.contains("did not take place"))
         await test.end()
     }
 

@@ -45,9 +45,10 @@ final class FakeStation: StationControl {
         }
     }
 
-    func tell(_ status: Control.Status) {
+    /// - Parameter isLate: who watches hears it, and who asks now hears the newer one that is there already.
+    func tell(_ status: Control.Status, isLate: Bool = false) {
         let continuations = state.withLock {
-            $0.status = status
+            if !isLate { $0.status = status }
             return Array($0.statusContinuations.values)
         }
         continuations.forEach { $0.yield(status) }
