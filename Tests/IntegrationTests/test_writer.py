@@ -16,7 +16,7 @@ import pytest
 from guard_cases import GUARD, run_guarded
 from practice_card import LoopCard, PracticeCard
 from practice_station import wait_until
-from writer_bench import MIB, WriterBench, bytes_at, fill, pattern, sha256_of, verdict_of
+from writer_bench import MIB, WriteOpenings, WriterBench, bytes_at, fill, pattern, sha256_of, verdict_of
 from writer_faults import CARD_BYTES, HOLES, image_range, sequence_questions, shimmed
 
 IMAGE_BYTES = 4 * MIB + 700
@@ -522,10 +522,15 @@ def test_a_dry_run_goes_through_the_guard_and_touches_nothing(own):
         before = sha256_of(card.backing)
         card.set_read_only(False)
         reader = own.insert(card)
-        report = own.run(reader, own.image(), dry_run=True)
-        assert verdict_of(report) == ("refused", "dry_run")
-        assert report["cardByteCount"] == card.size
-        assert sha256_of(card.backing) == before
+        with WriteOpenings(own.bench.real(reader.device)) as openings:
+            report = own.run(reader, own.image(), dry_run=True)
+            assert verdict_of(report) == ("refused", "dry_run")
+            assert report["cardByteCount"] == card.size
+            assert sha256_of(card.backing) == before
+            assert not openings.seen()
+            # What would be seen.
+            assert verdict_of(own.run(reader, own.image())) == ("passed", None)
+            assert openings.seen()
         reader.unplug()
 
 
@@ -734,9 +739,14 @@ def test_an_open_writer_gets_at_no_file(rack, liar, shim, tmp_path, seccomp):
             (tmp_path / f"try.{when}.{way}").write_text("something")
     answer = tmp_path / "answer"
     answer.touch()
-    report = rack.run(reader, rack.image(2 * MIB), env=shimmed(shim, {
-        "SHIM_TRY_FILES": str(tmp_path / "try"), "SHIM_REPORT_TO": str(answer), **({} if seccomp else {"SHIM_NO_SECCOMP": 1})}))
+    with open(tmp_path / "errors", "wb") as errors:
+        report = rack.run(reader, rack.image(2 * MIB), stderr=errors, env=shimmed(shim, {
+            "SHIM_TRY_FILES": str(tmp_path / "try"), "SHIM_REPORT_TO": str(answer),
+            **({} if seccomp else {"SHIM_NO_SECCOMP": 1})}))
     assert verdict_of(report) == ("passed", None)
+    lacking = [name for name, is_there in (("landlock", landlock_version()), ("seccomp", seccomp)) if not is_there]
+    words = f"station-writer: this kernel has no {', '.join(lacking)}; see SAFETY.md\n" if lacking else ""
+    assert (tmp_path / "errors").read_text() == words
     told = dict(line.rsplit(" ", 1) for line in answer.read_text().splitlines())
     # The same calls, before the doors were closed: it could have.
     assert {way: told[f"before {way}"] for way in ways} == dict.fromkeys(ways, "0")

@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
@@ -69,6 +70,30 @@ def inherited():
             continue
 
 
+class WriteOpenings:
+    """Whether a device node was open for writing: inotify tells when the last descriptor of such an opening is closed."""
+
+    IN_CLOSE_WRITE = 0x8
+
+    def __init__(self, path):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert libc.inotify_add_watch(self.descriptor, os.fsencode(path), self.IN_CLOSE_WRITE) >= 0, os.strerror(ctypes.get_errno())
+
+    def seen(self):
+        """Whether one has ended since this was asked last."""
+        try:
+            return bool(os.read(self.descriptor, 4096))
+        except BlockingIOError:
+            return False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.descriptor)
+
+
 class Image:
     """An image file as the library would seal it."""
 
@@ -89,7 +114,7 @@ class Writer:
     """A writer process and this end of its socket."""
 
     def __init__(self, bench, programs, config, *, slot="slot1", program="station-writer", without=(), env=None,
-                 wrapper=()):
+                 wrapper=(), stderr=None):
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.messages = []
         self.arrivals = []
@@ -105,7 +130,7 @@ class Writer:
         arguments = [*wrapper, os.path.join(programs, program), "--slot", slot, "--config", config, "--connected",
                      str(theirs.fileno())]
         self.process = bench.spawn(arguments, env=environment, pass_fds=[theirs.fileno()],
-                                   stdin=subprocess.DEVNULL)
+                                   stdin=subprocess.DEVNULL, stderr=stderr)
         theirs.close()
 
     def ask(self, *, disk, sequence, byte_count, sha256, image, condition=None, dry_run=False, job=None, patches=(),
