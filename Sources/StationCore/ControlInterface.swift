@@ -194,7 +194,8 @@ package enum ControlInterface {
           reason: ?string,
           # Whether the next card that comes in is written.
           isArmed: bool,
-          # Why the station itself disarmed it: failures_in_a_row, slot_file_unusable or restored.
+          # Why the station itself disarmed it: failures_in_a_row, slot_file_unusable, slot_moved or
+          # restored.
           disarmReason: ?string,
           # Failures since a card passed here last, or since the slot was armed.
           failuresInARow: int,
@@ -213,7 +214,7 @@ package enum ControlInterface {
           card: ?Card,
           job: ?SlotJob,
           # What somebody should know about slot, reader or card, whatever the state is: failures_in_a_row,
-          # slot_file_unusable, restored, card_suspect, slot_failing, slot_slow, card_slow.
+          # slot_file_unusable, slot_moved, restored, card_suspect, slot_failing, slot_slow, card_slow.
           notes: []Problem
         )
 

@@ -4,6 +4,8 @@ package enum DisarmReason: String, Codable, Sendable, CaseIterable {
     case failuresInARow = "failures_in_a_row"
     /// Its slot file was there and could not be used.
     case slotFileUnusable = "slot_file_unusable"
+    /// Its slot file names another place or another reader, and the station did not see when that changed.
+    case slotMoved = "slot_moved"
     /// The station's state came out of a backup: here the same place may be another reader.
     case restored
 
@@ -16,6 +18,7 @@ package enum DisarmReason: String, Codable, Sendable, CaseIterable {
         case .failuresInARow:
             "\(Self.failureLimit) failures in a row: it may be the reader, not the cards"
         case .slotFileUnusable: "its slot file could not be used"
+        case .slotMoved: "it was declared around another place or reader while the station was down"
         case .restored: "the station was restored from a backup: here its place may be another reader"
         }
     }
@@ -26,7 +29,7 @@ package enum DisarmReason: String, Codable, Sendable, CaseIterable {
         case .failuresInARow:
             "try a card that is known to be good, another reader or cable; then: stationctl arm \(slot)"
         case .slotFileUnusable: "mend the file, then: sudo stationctl reload; stationctl arm \(slot)"
-        case .restored:
+        case .slotMoved, .restored:
             "see that it is the reader that is meant: sudo stationctl slot show \(slot); then: stationctl arm \(slot)"
         }
     }

@@ -74,7 +74,7 @@ package enum LibraryRequest: Equatable, Codable, Sendable {
     case listHoldings
 
     /// The largest message, in bytes.
-    package static let messageLimit = 64 * 1024
+    package static let messageLimit = 160 * 1024
 
     /// What is done for it, in one line of printable characters.
     package var title: String {

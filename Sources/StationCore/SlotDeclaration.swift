@@ -54,6 +54,10 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
     package var maximumByteCount: UInt64
     package var lights: SlotLights
 
+    /// By what consent that was given to a slot is known to be for this one. It stands in the records: other words for the same place
+    /// would disarm every slot.
+    package var whereabouts: String { "\(place); reader \(reader)" }
+
     /// 256 MB to 256 GB, counted as the labels on cards count, with 1 % to spare above.
     package static let defaultMinimumByteCount: UInt64 = 256_000_000
     package static let defaultMaximumByteCount: UInt64 = 258_560_000_000

@@ -54,6 +54,8 @@ package struct SlotMachine: Sendable {
 
     /// The last stay of a card: a stay that only seemed to end, or that was refused for a while, goes on as it was.
     private var stay: (token: InsertionToken, origin: Origin, settled: Activity?, card: CardRecord?)?
+    /// The stay of the card whose job runs, while another seems to be in.
+    private var staying: (token: InsertionToken, origin: Origin, settled: Activity?, card: CardRecord?)?
 
     /// How a card came to be in the slot; later ones stand against earlier ones, whatever is heard of the card afterwards.
     private enum Origin: Int { case inserted, found, declaredAround }
@@ -208,7 +210,11 @@ package struct SlotMachine: Sendable {
     /// Keeps what came while a job runs until that ends. A card that the slot was declared around stays one.
     private mutating func postpone(_ input: Input, _ newToken: InsertionToken?, _ origin: Origin) {
         // The same card again means that it never left, whatever was heard between.
-        guard token != newToken else { return next = nil }
+        guard token != newToken else {
+            if let staying, staying.token == token { stay = staying }
+            return next = nil
+        }
+        if stay?.token == token { staying = stay }
         noteStay(newToken, origin)
         next = input
     }

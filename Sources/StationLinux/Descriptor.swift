@@ -179,13 +179,17 @@ package enum SmallFile {
 
     /// Replaces a file in one step: a temporary one beside it is written, synced and renamed. Blocks.
     package static func replace(_ path: String, with text: String, mode: UInt32) throws(SystemError) {
+        try replace(path, with: Array(text.utf8), mode: mode)
+    }
+
+    /// The same with any bytes.
+    package static func replace(_ path: String, with bytes: [UInt8], mode: UInt32) throws(SystemError) {
         let temporary = path + ".new"
         unlink(temporary)
         do {
             let file = try Descriptor(opening: temporary, O_WRONLY | O_CREAT | station_o_excl, mode: mode)
             _ = try retrying("fchmod", temporary) { fchmod(file.number, mode) }
-            var bytes = Array(text.utf8)
-            try bytes.withUnsafeMutableBytes { try file.write(all: UnsafeRawBufferPointer($0)) }
+            try bytes.withUnsafeBytes { try file.write(all: $0) }
             try file.synchronise()
             _ = try retrying("rename", path) { rename(temporary, path) }
             // The name, too, is to outlive a power cut.

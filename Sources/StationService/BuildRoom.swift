@@ -156,7 +156,7 @@ package actor BuildRoom {
     /// Builds, or finds the build of the same inputs.
     /// - Returns: how far it is and what it prints, the last element with `build`.
     package func build(_ order: BuildOrder) -> Updates {
-        let (stream, continuation) = Updates.makeStream()
+        let (stream, continuation) = Updates.makeStream(bufferingPolicy: .bufferingNewest(SharedWork.updateLimit))
         Task {
             do {
                 for try await progress in try await self.updates(order) { continuation.yield(progress) }
@@ -406,7 +406,11 @@ package actor BuildRoom {
             var total = holdings.byteCount
             guard total > configuration.storageLimit else { return }
             for entry in holdings.builds where total > configuration.storageLimit {
-                let record = try? await store.build(entry.name).record
+                var record: BuildRecord?
+                do { record = try await store.build(entry.name).record } catch {
+                    // Only what has no record may go for having none; a store that cannot be read knows nothing.
+                    guard error.code == "build_unknown" else { throw error }
+                }
                 guard let id = BuildID(entry.name), record?.isKept != true, record?.state != .running else { continue }
                 try await library.complete(.removeBuild(id))
                 total -= min(total, entry.byteCount)

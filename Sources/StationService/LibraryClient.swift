@@ -24,7 +24,11 @@ package struct LibraryClient: Sendable {
     package func perform(_ request: LibraryRequest, files: [Descriptor] = []) -> AsyncThrowingStream<
         LibraryMessage, any Error
     > {
-        let (stream, continuation) = AsyncThrowingStream.makeStream(of: LibraryMessage.self)
+        // What a build prints comes as fast as it likes: who is slow misses some of it, and it is all in its log. The last word is
+        // the newest. Of everything else each word counts, and there are few.
+        let isBuild = if case .build = request { true } else { false }
+        let (stream, continuation) = AsyncThrowingStream.makeStream(
+            of: LibraryMessage.self, bufferingPolicy: isBuild ? .bufferingNewest(SharedWork.updateLimit) : .unbounded)
         // Before there is anything to end: whoever stops listening may do so while the connection comes to be.
         let interest = Interest()
         continuation.onTermination = { _ in interest.end() }
@@ -42,6 +46,11 @@ package struct LibraryClient: Sendable {
                         throw StationError(
                             "library_lost", "station-library ended before its answer",
                             remedy: "see journalctl -u 'station-library@*'")
+                    }
+                    guard !message.isTruncated else {
+                        throw StationError(
+                            "library_lost", "station-library said more than fits into a message",
+                            remedy: "stationctl --version and station-library --version should be one version")
                     }
                     let decoded = try JSONDecoder().decode(LibraryMessage.self, from: Data(message.bytes))
                     if case .failed(let error) = decoded { throw error }

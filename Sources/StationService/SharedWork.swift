@@ -18,6 +18,8 @@ final class SharedWork: Sendable {
     }
 
     private static let logLimit = 64 * 1024
+    /// So many updates wait for who is slow to take them; each has at most some 16 KiB of what a build prints.
+    static let updateLimit = 1024
     private let state = Mutex(State())
 
     func begin(_ body: @escaping @Sendable () async -> Void) {
@@ -29,7 +31,7 @@ final class SharedWork: Sendable {
 
     /// How far it is, now and from now on; the last element is the one that it ends with.
     func follow() -> BuildRoom.Updates {
-        let (stream, continuation) = BuildRoom.Updates.makeStream()
+        let (stream, continuation) = BuildRoom.Updates.makeStream(bufferingPolicy: .bufferingNewest(Self.updateLimit))
         let key = state.withLock { state -> Int? in
             if let outcome = state.outcome {
                 continuation.yield(with: outcome)

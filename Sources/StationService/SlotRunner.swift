@@ -38,7 +38,11 @@ package actor SlotRunner {
         case inspect(SlotInspection)
         case inspectionOver(SlotInspection)
         case flush(CheckedContinuation<Void, Never>)
+        case settle
     }
+
+    /// So long after a consent that was taken back could not be recorded it is tried again, in seconds.
+    private static let retrySeconds = 5.0
 
     private nonisolated let mailbox: AsyncStream<Message>.Continuation
     /// The machine as it was after the last input, for everyone who asks.
@@ -48,6 +52,8 @@ package actor SlotRunner {
     private var writers: [JobID: SlotWriter] = [:]
     /// A job that the store did not take: it never began, and has no record that could end.
     private var unrecorded: JobID?
+    /// What somebody took back and the store would not take: it counts, and is recorded as soon as the store does.
+    private var unsaved: (command: SlotMachine.Command, caller: UInt32)?
     /// A look at the card that is under way; a job that begins ends it.
     private var inspection: SlotInspection?
 
@@ -132,6 +138,7 @@ package actor SlotRunner {
             switch message {
             case .input(let input, let time):
                 await perform(machine.handle(input, now: time))
+                if case .stop = input { await settle() }
                 publish()
             case .command(let command, let caller, let continuation):
                 // Whoever hears that it is done must also see it.
@@ -151,6 +158,9 @@ package actor SlotRunner {
             case .flush(let continuation):
                 publish()
                 continuation.resume()
+            case .settle:
+                await settle()
+                if unsaved != nil { settleLater() }
             }
         }
     }
@@ -160,20 +170,37 @@ package actor SlotRunner {
         services.changed()
     }
 
-    /// Consent that cannot be recorded is not given; one that is taken back counts at once, recorded or not.
+    /// Consent that cannot be recorded is not given, nor waits a slot for an image of which no record says so; what is taken back
+    /// counts at once, recorded or not.
     private func obey(_ command: SlotMachine.Command, caller: UInt32) async throws {
         let before = machine
         let effects = try machine.perform(command, caller: caller, now: SystemClock.monotonicSeconds())
         if effects == [.saveConsent] {
             do {
                 try await saveConsent(command, caller: caller)
+                unsaved = nil
             } catch {
-                if machine.isArmed { machine = before }
+                if machine.isArmed || machine.preparation != nil {
+                    machine = before
+                } else {
+                    if unsaved == nil { settleLater() }
+                    unsaved = (command, caller)
+                }
                 throw error
             }
         } else {
             await perform(effects)
         }
+    }
+
+    private func settle() async {
+        guard let (command, caller) = unsaved else { return }
+        guard (try? await saveConsent(command, caller: caller)) != nil else { return }
+        unsaved = nil
+    }
+
+    private func settleLater() {
+        services.store.perform(after: Self.retrySeconds) { [mailbox] _, _ in mailbox.yield(.settle) }
     }
 
     private func perform(_ effects: [SlotMachine.Effect]) async {
@@ -227,23 +254,23 @@ package actor SlotRunner {
 
     /// The machine has disarmed the slot already; here it is recorded.
     private func disarmed(_ reason: DisarmReason) async {
-        let (slot, assignment) = (machine.slot.name, machine.assignment)
+        let (slot, assignment, declared) = (machine.slot.name, machine.assignment, machine.slot.whereabouts)
         await store {
             try await $0.saveConsent(
                 slot: slot, isArmed: false, assignment: assignment, change: .disarm, callerUserID: nil,
-                disarmReason: reason)
+                disarmReason: reason, declared: declared)
         }
         services.journal.write(.slotDisarmedByFailures(slot, reason, assignment: assignment))
     }
 
     /// The machine has taken it over already; here it is recorded.
     private func prepared(_ preparation: SlotMachine.Preparation, _ assignment: Assignment?) async {
-        let slot = machine.slot.name
+        let (slot, declared) = (machine.slot.name, machine.slot.whereabouts)
         await store {
             try await $0.saveConsent(
                 slot: slot, isArmed: assignment != nil, assignment: assignment,
                 change: assignment == nil ? .disarm : .assign, callerUserID: preparation.callerUserID,
-                preparation: assignment == nil ? preparation : nil)
+                preparation: assignment == nil ? preparation : nil, declared: declared)
         }
         guard let assignment else { return }
         services.journal.write(.slotAssigned(slot, assignment, callerUserID: preparation.callerUserID))
@@ -312,7 +339,7 @@ package actor SlotRunner {
         }
         try await services.store.saveConsent(
             slot: slot, isArmed: isArmed, assignment: assignment, change: change, callerUserID: caller,
-            preparation: machine.preparation)
+            preparation: machine.preparation, declared: machine.slot.whereabouts)
         services.journal.write(entry)
     }
 

@@ -218,10 +218,15 @@ package actor Station {
     func reload() async throws {
         manager.reloading()
         defer { manager.ready(statusLine) }
-        configuration = try ConfigurationFiles.load(setup.configurationDirectory)
-        await buildRoom.configure(configuration)
+        var problem: StationError?
+        do {
+            configuration = try ConfigurationFiles.load(setup.configurationDirectory)
+            await buildRoom.configure(configuration)
+        } catch { problem = error }
+        // Slots are read in any case: one that is gone must not be taken for the next of its name.
         try await loadSlots(.declaredAround)
         publish()
+        if let problem { throw problem }
         forgotJobsAt = nil
         Task { await forgetOldJobs() }
     }
@@ -255,6 +260,16 @@ package actor Station {
             try await withdraw(consent, of: name)
             consents[name] = nil
         }
+        // Of a name that is new here nobody has seen what became of the slot that had it before.
+        for declaration in loaded where runners[declaration.name] == nil {
+            guard var consent = consents[declaration.name], let declared = consent.declared,
+                declared != declaration.whereabouts
+            else { continue }
+            try await disarmMoved(consent, declaration)
+            (consent.isArmed, consent.preparation, consent.disarmReason) = (false, nil, .slotMoved)
+            consents[declaration.name] = consent
+        }
+        try await store.noteDeclared(loaded)
         var memories: [SlotName: SlotMachine.Memory] = [:]
         for declaration in loaded where runners[declaration.name] == nil {
             memories[declaration.name] = try await store.memory(slot: declaration.name)
@@ -302,6 +317,15 @@ package actor Station {
             isThere
                 ? .slotDisarmed(slot, consent.assignment, callerUserID: nil)
                 : .slotUnassigned(slot, callerUserID: nil))
+    }
+
+    /// A slot of this name was armed around another place or reader.
+    private func disarmMoved(_ consent: SlotConsent, _ slot: SlotDeclaration) async throws {
+        guard consent.isArmed || consent.preparation != nil else { return }
+        try await store.saveConsent(
+            slot: slot.name, isArmed: false, assignment: consent.assignment, change: .disarm, callerUserID: nil,
+            disarmReason: .slotMoved, declared: slot.whereabouts)
+        journal.write(.slotDisarmed(slot.name, consent.assignment, callerUserID: nil))
     }
 
     // MARK: Subscribers

@@ -1,6 +1,7 @@
 import Glibc
 package import StationCore
 import StationLinux
+import Synchronization
 
 /// What the control socket asks of the station about Image Builders and builds.
 extension Station {
@@ -103,20 +104,24 @@ extension Station {
                     ? "the build \(record.id.short) still runs" : "the log of the build \(record.id.short) is gone",
                 remedy: record.state == .running ? "stationctl build \(record.profileID) --follow shows it" : "")
         }
-        return AsyncThrowingStream { continuation in
+        return Self.parts(of: file)
+    }
+
+    /// A log, part by part as they are taken: neither the station waits for its reading, nor is more of it kept than a part.
+    private nonisolated static func parts(of file: Descriptor) -> AsyncThrowingStream<Control.BuildLogPart, any Error> {
+        let offset = Mutex<UInt64>(0)
+        return AsyncThrowingStream {
             var buffer = [UInt8](repeating: 0, count: 32 * 1024)
-            var offset: UInt64 = 0
-            while let count = buffer.withUnsafeMutableBytes({ try? file.read(into: $0, at: offset) }), count > 0 {
-                offset += UInt64(count)
-                let lines = String(decoding: buffer[..<count], as: UTF8.self).split(
-                    separator: "\n", omittingEmptySubsequences: false)
-                continuation.yield(
-                    Control.BuildLogPart(
-                        text: lines.map { line in
-                            String(line).replacing("\t", with: "        ").printable(limit: 4000)
-                        }.joined(separator: "\n")))
-            }
-            continuation.finish()
+            let start = offset.withLock { $0 }
+            let count = try buffer.withUnsafeMutableBytes { try file.read(into: $0, at: start) }
+            guard count > 0 else { return nil }
+            offset.withLock { $0 += UInt64(count) }
+            let lines = String(decoding: buffer[..<count], as: UTF8.self).split(
+                separator: "\n", omittingEmptySubsequences: false)
+            return Control.BuildLogPart(
+                text: lines.map { line in
+                    String(line).replacing("\t", with: "        ").printable(limit: 4000)
+                }.joined(separator: "\n"))
         }
     }
 
@@ -176,8 +181,18 @@ extension Station {
             preparations[runner.current.slot.name] = SlotMachine.Preparation(profile: profileID, callerUserID: caller)
         }
         let made = preparations
-        var changed = try await change(runners, caller: caller) { slot in
-            .prepare(made[slot] ?? SlotMachine.Preparation(profile: profileID, callerUserID: caller))
+        var changed: Control.Changed
+        do {
+            changed = try await change(runners, caller: caller) { slot in
+                .prepare(made[slot] ?? SlotMachine.Preparation(profile: profileID, callerUserID: caller))
+            }
+        } catch {
+            // Slots that were told already do not wait for what nobody builds.
+            let problem = error as? StationError ?? StationError("internal_error", "\(error)")
+            for (slot, preparation) in made {
+                await self.runners[slot]?.deliver(.preparationFailed(preparation.id, problem))
+            }
+            throw error
         }
         changed.isPreparing = true
         let (stream, continuation) = AsyncThrowingStream.makeStream(of: Control.Changed.self)

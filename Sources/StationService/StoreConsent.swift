@@ -8,15 +8,18 @@ package struct SlotConsent: Equatable, Sendable {
     package var disarmReason: DisarmReason?
     /// An image that the slot waits for.
     package var preparation: SlotMachine.Preparation?
+    /// The `whereabouts` of the slot that it was given for; nil where that was not recorded.
+    package var declared: String?
 
     package init(
         isArmed: Bool = false, assignment: Assignment? = nil, disarmReason: DisarmReason? = nil,
-        preparation: SlotMachine.Preparation? = nil
+        preparation: SlotMachine.Preparation? = nil, declared: String? = nil
     ) {
         self.isArmed = isArmed
         self.assignment = assignment
         self.disarmReason = disarmReason
         self.preparation = preparation
+        self.declared = declared
     }
 }
 
@@ -26,8 +29,8 @@ extension Store {
         try await perform { database in
             let rows = try database.query(
                 """
-                SELECT slot_consent.slot AS slot, is_armed, disarm_reason, preparation, image, sha256, byte_count, profile,
-                    build
+                SELECT slot_consent.slot AS slot, is_armed, disarm_reason, preparation, declared, image, sha256,
+                    byte_count, profile, build
                 FROM slot_consent LEFT JOIN assignments ON assignments.id = slot_consent.assignment_id
                 """)
             var result: [SlotName: SlotConsent] = [:]
@@ -35,9 +38,23 @@ extension Store {
                 result[try SlotName(row.text("slot"))] = SlotConsent(
                     isArmed: try row.flag("is_armed"), assignment: try Self.assignment(row),
                     disarmReason: row.optionalText("disarm_reason").flatMap { DisarmReason(rawValue: $0) },
-                    preparation: StoreJSON.value(SlotMachine.Preparation.self, row.optionalText("preparation")))
+                    preparation: StoreJSON.value(SlotMachine.Preparation.self, row.optionalText("preparation")),
+                    declared: row.optionalText("declared"))
             }
             return result
+        }
+    }
+
+    /// Notes of each slot that has any consent what it is declared around now.
+    package func noteDeclared(_ slots: [SlotDeclaration]) async throws(StationError) {
+        try await perform { database in
+            try database.transaction {
+                for slot in slots {
+                    try database.run(
+                        "UPDATE slot_consent SET declared = ?1 WHERE slot = ?2 AND declared IS NOT ?1",
+                        [.text(slot.whereabouts), .text(slot.name.text)])
+                }
+            }
         }
     }
 
@@ -47,10 +64,11 @@ extension Store {
     ///   - callerUserID: nil for the station itself.
     ///   - disarmReason: why the station disarmed the slot; only with `isArmed` false.
     ///   - preparation: an image that the slot waits for.
+    ///   - declared: the slot's `whereabouts`; nil leaves what is noted.
     /// - Throws: `slot_unassigned` for an armed slot with no assignment.
     package func saveConsent(
         slot: SlotName, isArmed: Bool, assignment: Assignment?, change: ChangeRecord.Kind, callerUserID: UInt32?,
-        disarmReason: DisarmReason? = nil, preparation: SlotMachine.Preparation? = nil
+        disarmReason: DisarmReason? = nil, preparation: SlotMachine.Preparation? = nil, declared: String? = nil
     ) async throws(StationError) {
         guard !isArmed || assignment != nil else {
             throw StationError(
@@ -65,15 +83,16 @@ extension Store {
                 let id = try self.assignmentID(assignment, of: slot, by: callerUserID, at: time, in: database)
                 try database.run(
                     """
-                    INSERT INTO slot_consent (slot, is_armed, disarm_reason, assignment_id, preparation)
-                    VALUES (?, ?, ?, ?, ?)
+                    INSERT INTO slot_consent (slot, is_armed, disarm_reason, assignment_id, preparation, declared)
+                    VALUES (?, ?, ?, ?, ?, ?)
                     ON CONFLICT (slot) DO UPDATE SET is_armed = excluded.is_armed,
                         disarm_reason = excluded.disarm_reason, assignment_id = excluded.assignment_id,
-                        preparation = excluded.preparation
+                        preparation = excluded.preparation, declared = ifnull(excluded.declared, declared)
                     """,
                     [
                         .text(slot.text), .flag(isArmed), isArmed ? .null : .text(disarmReason?.rawValue),
                         id.map { .integer($0) } ?? .null, .text(try preparation.map { try StoreJSON.text($0) }),
+                        .text(declared),
                     ])
                 // Who arms a slot lets it begin anew.
                 if isArmed { try Self.saveStreak(0, of: slot.text, in: database) }

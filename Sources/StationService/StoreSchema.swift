@@ -23,6 +23,7 @@ enum StoreSchema {
         StoreMigration(number: 6, name: "history by image", statements: historyByImage),
         StoreMigration(number: 7, name: "interrupted jobs", statements: interruptedJobs),
         StoreMigration(number: 8, name: "leftovers", statements: leftovers),
+        StoreMigration(number: 9, name: "consent by place", statements: consentByPlace),
     ]
 
     // Times are seconds since 1970 by the wall clock; `was_clock_synchronised` says whether it could be believed.
@@ -175,6 +176,11 @@ enum StoreSchema {
         CREATE TABLE unused_images (
             sha256 TEXT PRIMARY KEY CHECK (length(sha256) = 64)
         ) STRICT, WITHOUT ROWID;
+        """
+
+    private static let consentByPlace = """
+        -- The place and the reader that the consent was given for: a name may be another slot's by now.
+        ALTER TABLE slot_consent ADD COLUMN declared TEXT;
         """
 
     private static let imageOrigins = """

@@ -85,6 +85,9 @@ def test_a_full_disk_loses_no_verdict_and_begins_no_job_and_room_mends_it(
     query = f"sqlite3 {STATE}/store/station.db \"SELECT verdict FROM jobs WHERE id = '{job}'\""
     bench.wait_until(lambda: machine.run(query, check=False).stdout.strip() == "passed", 30, "the verdict to be on record",
                      interval=0.5)
+    armed = f"sqlite3 {STATE}/store/station.db \"SELECT is_armed FROM slot_consent WHERE slot = 'slot2'\""
+    bench.wait_until(lambda: machine.run(armed, check=False).stdout.strip() == "0", 30, "the disarming to be on record",
+                     interval=0.5)
     machine.usb_remove(other)
     station.wait_state("slot2", "absent")
     assert not begins_with(refused, images["image-b"]) and refused.read_bytes().rstrip(b"\0") == b"card 1\n"

@@ -20,6 +20,7 @@ import pytest
 from practice_builder import SigningKey, make_server_tree
 from practice_card import LoopCard, wait_until
 from practice_station import CallFailed, Client, PracticeStation
+from test_station import refused_consent
 
 MIB = 1 << 20
 NOT_FOUND, REFUSED, FAILED = 5, 6, 1
@@ -673,6 +674,28 @@ def test_a_build_that_fails_writes_no_card_and_says_why(station, tmp_path):
         add_profile(station, tmp_path, profile_id="bad", packages=["nano"])
         ctl(station, "assign", "slot1", "bad")
         assert station.slot("slot1")["reason"] == "was_in_already" and station.history() == []
+
+
+def test_an_assignment_that_fails_half_way_lets_no_slot_wait_for_what_nobody_builds(station, tmp_path):
+    name = add_profile(station, tmp_path)
+    with refused_consent(station, "slot2"):
+        assert ctl(station, "assign", "slot1", "slot2", name, check=False).returncode != 0
+    first, second = station.slot("slot1"), station.slot("slot2")
+    assert not first["isArmed"] and first["preparation"]["problem"]
+    assert not second["isArmed"] and "preparation" not in second
+    ctl(station, "assign", "slot1", "slot2", name)
+    assert station.slot("slot1")["isArmed"] and station.slot("slot2")["isArmed"]
+
+
+def test_files_of_a_profile_that_rot_in_the_library_are_built_into_nothing(station, tmp_path):
+    banner = tmp_path / "banner"
+    banner.write_text("welcome\n")
+    name = add_profile(station, tmp_path, files=[{"source": str(banner), "destination": "/etc/banner"}])
+    overlay, = library(station, "images").glob("*.overlay.tar")
+    overlay.write_bytes(overlay.read_bytes().replace(b"welcome", b"welcomf"))
+    done = ctl(station, "build", name, check=False)
+    assert done.returncode != 0 and "in the library are damaged" in done.stderr
+    assert not list(library(station, "images").glob("*.img"))
 
 
 def test_storage_that_is_full_takes_away_what_nobody_needs(station, mirror, tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -44,6 +45,23 @@ def add_image(station, name, byte_count=IMAGE_BYTES, seed=1, **parameters):
         file.write(data)
     station.import_image(path, name, **parameters)
     return data
+
+
+@contextlib.contextmanager
+def refused_consent(station, slot):
+    """The records take no consent of a slot, as on a full disk. Gives a function that asks whether it is armed there."""
+    with contextlib.closing(sqlite3.connect(os.path.join(station.state, "store", "station.db"), timeout=10)) as store:
+        with store:
+            store.execute(f"CREATE TRIGGER refuse BEFORE INSERT ON slot_consent WHEN NEW.slot = '{slot}' "
+                          "BEGIN SELECT RAISE(FAIL, 'no room'); END")
+        yield
+        with store:
+            store.execute("DROP TRIGGER refuse")
+
+
+def is_recorded_as_armed(station, slot):
+    with contextlib.closing(sqlite3.connect(os.path.join(station.state, "store", "station.db"), timeout=10)) as store:
+        return store.execute("SELECT is_armed FROM slot_consent WHERE slot = ?", [slot]).fetchone() == (1,)
 
 
 def verdicts(station):
@@ -860,6 +878,59 @@ def test_a_reload_takes_up_and_gives_up_slots(station):
     os.unlink(os.path.join(station.config, "slots.d", "slot2.slot"))
     station.call("Reload")
     assert [slot["name"] for slot in station.call("GetStatus")["slots"]] == ["slot1"]
+
+
+def test_what_another_declaration_took_while_the_station_was_down_is_disarmed(station):
+    station.stop()
+    os.unlink(os.path.join(station.config, "slots.d", "slot1.slot"))
+    station.declare("slot1", "5")
+    station.start()
+    slot = station.slot("slot1")
+    assert not slot["isArmed"] and slot["disarmReason"] == "slot_moved"
+    assert "another place or reader" in station.stationctl("explain", "slot1").stdout
+    with LoopCard(8 * MIB) as card:
+        station.bench.insert("5", card, "slot1")
+        assert station.wait_for_state("slot1", "waiting", "passed", "failed")["reason"] == "disarmed"
+    assert station.history() == []
+    # Armed, it is armed for that place; and where the station sees it move, it goes with it.
+    station.call("Arm", slots=["slot1"])
+    station.stop()
+    station.start()
+    assert station.slot("slot1")["isArmed"]
+    station.declare("slot1", "6")
+    station.call("Reload")
+    station.stop()
+    station.start()
+    assert station.slot("slot1")["isArmed"]
+
+
+def test_slots_are_read_anew_though_the_configuration_cannot_be(station):
+    path = os.path.join(station.config, "station.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[Nonsense\n")
+    os.chmod(path, 0o644)
+    os.unlink(os.path.join(station.config, "slots.d", "slot1.slot"))
+    with pytest.raises(CallFailed):
+        station.call("Reload")
+    assert station.call("GetStatus")["slots"] == []
+    station.declare("slot1", "5")
+    with pytest.raises(CallFailed):
+        station.call("Reload")
+    assert not station.slot("slot1")["isArmed"]
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["in time", "at the end"])
+def test_a_disarming_that_the_records_refuse_is_recorded_when_they_take_it(station, ends):
+    with refused_consent(station, "slot1"):
+        with pytest.raises(CallFailed):
+            station.call("Disarm", slots=["slot1"])
+        assert not station.slot("slot1")["isArmed"] and is_recorded_as_armed(station, "slot1")
+    if not ends:
+        wait_until(lambda: not is_recorded_as_armed(station, "slot1"), 20, "the record")
+    station.stop()
+    assert not is_recorded_as_armed(station, "slot1")
+    station.start()
+    assert not station.slot("slot1")["isArmed"]
 
 
 def test_removing_a_slot_with_a_job_under_way_interrupts_it(station):

@@ -472,6 +472,11 @@ struct SlotMachineTests {
         bench.now += 100
         #expect(bench.handle(bench.card(10)) == [])
         #expect(bench.machine.word == "latched passed")
+        // Nor is it another card when it seems to go once more.
+        bench.handle(.deviceGone)
+        bench.now += 100
+        #expect(bench.handle(bench.card(10)) == [])
+        #expect(bench.machine.word == "latched passed")
     }
 
     @Test("asks whether it is the same card within 10 seconds, and not later", arguments: [0.0, 9.9, 10, 10.1, 100])

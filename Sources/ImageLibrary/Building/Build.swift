@@ -79,30 +79,34 @@ struct Build {
         log.say("station: make " + arguments.map { $0.contains(" ") ? "'\($0)'" : $0 }.joined(separator: " "))
         let key = LocalKey(builds)
         let usesKey = request.profile.addLocalKey == true
+        let keyBinds = usesKey ? key.binds : []
         let sandbox = MakeSandbox(
             tree: builders.tree(of: request.builder), scratch: scratch, limits: request.limits,
             binds: [
                 .init(host: files, inside: Self.filesInside, isWritable: false),
                 .init(host: output, inside: Self.outputInside, isWritable: true),
-            ] + (usesKey ? key.binds : []), stop: stop)
+            ] + keyBinds, stop: stop)
         progress.tell(.building, 0, nil)
         let end = try sandbox.run(arguments) { bytes in
             log.take(bytes)
             progress.tell(.building, log.lineCount, nil)
         }
         try judge(end, log, info)
-        if usesKey { key.keep(from: "\(scratch)/upper") }
+        if usesKey { key.keep(from: sandbox.writtenTree) }
+        let fingerprint = usesKey ? key.fingerprint(usedWith: keyBinds, madeIn: sandbox.writtenTree) : nil
 
-        var artifacts = try BuildArtifacts(in: output) { progress.tell(.collecting, $0, nil) }
+        var artifacts = try BuildArtifacts(in: output, byteLimit: request.limits.diskByteCount, checkStop: checkStop) {
+            progress.tell(.collecting, $0, nil)
+        }
         let (card, refusal) = try cardImage(artifacts, output)
         try checkStop()
-        try finish(partial, scratch, files, output, artifacts)
+        try finish(partial, sandbox, files, output, artifacts)
         try artifacts.renewWitnesses(in: "\(builds.directory(of: request.id))/\(BuildDirectory.artifacts)")
         if let directory = request.exportDirectory { try export(to: directory, artifacts) }
         return BuildProduct(
             artifacts: artifacts.files, versionCode: artifacts.overview.versionCode,
             packageCount: artifacts.packageCount, card: card, cardRefusal: refusal,
-            byteCount: FileTree.byteCount(builds.directory(of: request.id)), localKey: usesKey ? key.fingerprint : nil)
+            byteCount: FileTree.byteCount(builds.directory(of: request.id)), localKey: fingerprint)
     }
 
     private func judge(_ end: MakeSandbox.End, _ log: BuildLog, _ info: BuilderInfo) throws(StationError) {
@@ -114,6 +118,12 @@ struct Build {
                 "build_timeout", "the build took longer than \(Int(request.limits.seconds)) s",
                 remedy: "raise TimeoutSec= under [Build], if it does so for a reason")
         case .wroteTooMuch(let byteCount):
+            guard let byteCount else {
+                throw StationError(
+                    "build_disk_full",
+                    "the build made directories that cannot be looked into, or too deep, and what it writes cannot be counted",
+                    remedy: "see what the profile's files and scripts do")
+            }
             throw StationError(
                 "build_disk_full",
                 "the build wrote \(Quantity.bytes(byteCount)), and may write \(Quantity.bytes(request.limits.diskByteCount))",
@@ -163,13 +173,13 @@ struct Build {
     }
 
     private func finish(
-        _ partial: String, _ scratch: String, _ files: String, _ output: String, _ artifacts: BuildArtifacts
+        _ partial: String, _ sandbox: MakeSandbox, _ files: String, _ output: String, _ artifacts: BuildArtifacts
     ) throws(StationError) {
         FileTree.remove(files)
         if request.keepsDirectory {
-            _ = rename("\(scratch)/upper", "\(partial)/work")
+            _ = rename(sandbox.writtenTree, "\(partial)/work")
         }
-        FileTree.remove(scratch)
+        FileTree.remove(sandbox.scratch)
         for path in artifacts.files.map({ "\(output)/\($0.name)" }) { seal(path, 0o440) }
         seal("\(partial)/\(BuildDirectory.log)", 0o440)
         seal(output, 0o750)

@@ -10,11 +10,29 @@ struct BuildArtifacts {
     let overview: ImagesOverview
     private(set) var packageCount = 0
 
+    /// So many files are told of in one message; a device has about thirty.
+    private static let countLimit = 256
+    /// What is there may be anything: a link is not followed, and a pipe not waited for.
+    private static let cautiously = O_NOFOLLOW | O_NONBLOCK
+
     /// Reads all files. Blocks.
-    /// - Throws: `artifact_missing`, `artifact_mismatch`, `artifact_invalid`, `overview_invalid`, `sums_invalid`.
-    init(in directory: String, progress: (UInt64) -> Void) throws(StationError) {
+    /// - Parameters:
+    ///   - byteLimit: what they may come to, holes counted.
+    ///   - checkStop: throws when nobody waits for it any more.
+    /// - Throws: `artifact_missing`, `artifact_mismatch`, `artifact_invalid`, `overview_invalid`, `sums_invalid`, `build_disk_full`,
+    ///   and what `checkStop` throws.
+    init(
+        in directory: String, byteLimit: UInt64, checkStop: () throws(StationError) -> Void, progress: (UInt64) -> Void
+    ) throws(StationError) {
         let names = SmallFile.names(in: directory) ?? []
-        guard let bytes = try? SmallFile.read("\(directory)/profiles.json", limit: ImagesOverview.byteLimit),
+        guard names.count <= Self.countLimit else {
+            throw StationError(
+                "artifact_invalid", "the build made \(names.count) files, and at most \(Self.countLimit) are taken",
+                remedy: "see stationctl builds log BUILD")
+        }
+        guard
+            let bytes = try? SmallFile.read(
+                "\(directory)/profiles.json", limit: ImagesOverview.byteLimit, flags: Self.cautiously),
             let document = try? JSONDecoder().decode(JSONValue.self, from: Data(bytes))
         else {
             throw StationError(
@@ -25,12 +43,21 @@ struct BuildArtifacts {
         let listed = Dictionary(
             overview.images.values.flatMap { $0 }.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         var sums: [String: SHA256Digest] = [:]
-        if let text = try? SmallFile.read("\(directory)/sha256sums", limit: ChecksumList.byteLimit) {
+        if let text = try? SmallFile.read(
+            "\(directory)/sha256sums", limit: ChecksumList.byteLimit, flags: Self.cautiously)
+        {
             sums = try ChecksumList(text).digests
         }
         var done: UInt64 = 0
         for name in names {
-            let artifact = try Self.artifact(name, in: directory, listed[name], sums[name])
+            let said = (try? FileStatus(of: "\(directory)/\(name)", followingLinks: false))?.byteCount ?? 0
+            guard done + said <= byteLimit else {
+                throw StationError(
+                    "build_disk_full",
+                    "what the build made comes to more than the \(Quantity.bytes(byteLimit)) that it may write",
+                    remedy: "raise DiskLimit= under [Build], if it does so for a reason")
+            }
+            let artifact = try Self.artifact(name, in: directory, listed[name], sums[name], checkStop)
             if artifact.type == "manifest" { packageCount = Self.lineCount("\(directory)/\(name)") }
             files.append(artifact)
             done += artifact.byteCount
@@ -42,7 +69,8 @@ struct BuildArtifacts {
     }
 
     private static func artifact(
-        _ name: String, in directory: String, _ image: ImagesOverview.Image?, _ sum: SHA256Digest?
+        _ name: String, in directory: String, _ image: ImagesOverview.Image?, _ sum: SHA256Digest?,
+        _ checkStop: () throws(StationError) -> Void
     ) throws(StationError) -> Artifact {
         let path = "\(directory)/\(name)"
         guard ImagesOverview.isFileName(name),
@@ -52,7 +80,7 @@ struct BuildArtifacts {
                 "artifact_invalid", "the build made “\(name.printable(limit: 80))”, which is no file of an image",
                 remedy: "see stationctl builds log BUILD")
         }
-        let digest = try FileDigest.sha256(path)
+        let digest = try FileDigest.sha256(path, beforeEach: checkStop)
         for expected in [image?.sha256, sum].compactMap({ $0 }) where expected != digest.sha256 {
             throw StationError(
                 "artifact_mismatch",
@@ -75,7 +103,7 @@ struct BuildArtifacts {
     }
 
     private static func lineCount(_ path: String) -> Int {
-        guard let bytes = try? SmallFile.read(path, limit: 4 << 20) else { return 0 }
+        guard let bytes = try? SmallFile.read(path, limit: 4 << 20, flags: cautiously) else { return 0 }
         return bytes.split(separator: 0x0A).count
     }
 }
@@ -83,10 +111,11 @@ struct BuildArtifacts {
 /// A file read whole.
 enum FileDigest {
     /// Blocks.
+    /// - Parameter beforeEach: is called for each MiB, and ends it by what it throws.
     /// - Throws: `vault_unusable`.
-    static func sha256(_ path: String) throws(StationError) -> (
-        sha256: SHA256Digest, byteCount: UInt64, witness: FileWitness
-    ) {
+    static func sha256(
+        _ path: String, beforeEach: () throws(StationError) -> Void
+    ) throws(StationError) -> (sha256: SHA256Digest, byteCount: UInt64, witness: FileWitness) {
         do {
             let file = try Descriptor(opening: path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
             let witness = try FileWitness(of: path)
@@ -95,6 +124,7 @@ enum FileDigest {
             defer { buffer.deallocate() }
             var offset: UInt64 = 0
             while true {
+                try beforeEach()
                 let count = try file.read(into: buffer, at: offset)
                 if count == 0 { break }
                 hasher.update(UnsafeRawBufferPointer(rebasing: buffer[..<count]))

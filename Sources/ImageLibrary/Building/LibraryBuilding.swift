@@ -64,7 +64,10 @@ extension LibraryServer {
                     "artifact_missing", "\(artifact.name) of the build \(build.short) is gone",
                     remedy: "the next build of its profile makes it again")
             }
-            guard try FileDigest.sha256(path).sha256 == artifact.sha256 else {
+            let digest = try FileDigest.sha256(path) { () throws(StationError) in
+                if connection.descriptor.hasInput { throw StationError("import_stopped", "it was stopped") }
+            }
+            guard digest.sha256 == artifact.sha256 else {
                 throw StationError(
                     "artifact_damaged", "\(artifact.name) of the build \(build.short) has other bytes than were built",
                     remedy: "check the station's disk; the next build of its profile makes it again")

@@ -13,8 +13,8 @@ struct MakeSandbox {
         case exited(ChildExit)
         case stopped
         case timedOut
-        /// It wrote more than it may, in bytes.
-        case wroteTooMuch(UInt64)
+        /// It wrote more than it may, in bytes; nil where it made what cannot be counted.
+        case wroteTooMuch(UInt64?)
     }
 
     /// A directory of the host, and where it is inside.
@@ -55,6 +55,13 @@ struct MakeSandbox {
         note.withUnsafeBytes { output($0) }
         try copyTree()
         return try runOnce(arguments, isOverlay: false, output)
+    }
+
+    /// What make wrote in the builder's tree: over it, or in the copy of it where no overlay can be mounted.
+    var writtenTree: String {
+        // Where one is mounted only the sandbox sees it.
+        let copied = SmallFile.names(in: "\(scratch)/merged") ?? []
+        return "\(scratch)/\(copied.isEmpty ? "upper" : "merged")"
     }
 
     private func runOnce(
@@ -146,13 +153,17 @@ struct MakeSandbox {
                 output(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
             }
         }
-        func ended(_ end: End) -> End {
-            // All of it: what is in the process namespace ends with its first process, and that one with this one, unless it was
-            // only just being made.
-            child.signal(SIGKILL)
-            _ = child.wait()
+        /// Nothing of it is left afterwards: what is in the process namespace ends with its first process, and that one with this
+        /// one, unless it was only just being made, or is slow to go.
+        func over() -> ChildExit {
+            let exit = child.wait()
             Orphans.end()
             drain()
+            return exit
+        }
+        func ended(_ end: End) -> End {
+            child.signal(SIGKILL)
+            _ = over()
             return end
         }
         var events = [reader.number, ending.number, stop?.number ?? -1].map {
@@ -166,24 +177,23 @@ struct MakeSandbox {
                 if events[0].revents & Int16(POLLHUP) != 0 { events[0].fd = -1 }
             }
             if events[2].revents != 0 { return ended(.stopped) }
-            if events[1].revents != 0 {
-                let exit = child.wait()
-                drain()
-                return .exited(exit)
-            }
+            if events[1].revents != 0 { return .exited(over()) }
             let now = SystemClock.monotonicSeconds()
             if now > until { return ended(.timedOut) }
             if now - lastLook >= 1 {
-                let written = writtenByteCount
-                if written > limits.diskByteCount { return ended(.wroteTooMuch(written)) }
+                let written = written
+                if written.byteCount > limits.diskByteCount { return ended(.wroteTooMuch(written.byteCount)) }
+                if !written.isWhole { return ended(.wroteTooMuch(nil)) }
                 // Counting many files takes its time, too.
                 lastLook = SystemClock.monotonicSeconds() + min(10, 4 * (SystemClock.monotonicSeconds() - now))
             }
         }
     }
 
-    private var writtenByteCount: UInt64 {
-        binds.filter(\.isWritable).reduce(FileTree.byteCount(scratch)) { $0 + FileTree.byteCount($1.host) }
+    /// What it wrote so far. The overlay's own directory beside it has what nobody else may look at, and nothing of the build's.
+    private var written: (byteCount: UInt64, isWhole: Bool) {
+        let places = ["upper", "merged", "tmp"].map { "\(scratch)/\($0)" } + binds.filter(\.isWritable).map(\.host)
+        return places.map(FileTree.size).reduce((0, true)) { ($0.0 + $1.byteCount, $0.1 && $1.isWhole) }
     }
 
     private func copyTree() throws(StationError) {
