@@ -67,9 +67,12 @@ struct RestoreExchange {
                 "restore_stuck", "\(places.marker.printable()) is about other directories", remedy: remedy)
         }
         stopUnits()
-        let lock = try lockStore()
-        defer { withExtendedLifetime(lock) {} }
-        try exchange(commit)
+        do {
+            let lock = try lockStore()
+            defer { withExtendedLifetime(lock) {} }
+            try exchange(commit)
+        }
+        // The station that is started here takes that lock.
         try finish(commit)
         return commit
     }

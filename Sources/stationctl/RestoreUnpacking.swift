@@ -16,7 +16,7 @@ final class RestoreUnpacking {
     private let lock: Descriptor
 
     /// Takes away what an earlier one left that was cut off.
-    /// - Throws: `restore_running`, `restore_unwritable`, `restore_mount`.
+    /// - Throws: `restore_running`, `restore_unfinished`, `restore_unwritable`, `restore_mount`.
     init(_ places: StationPlaces) throws(StationError) {
         self.places = places
         config = places.config + RestoreCommit.freshSuffix
@@ -49,6 +49,8 @@ final class RestoreUnpacking {
                     throw StationError("restore_running", "another restore is under way", remedy: "wait for it")
                 }
             }
+            // Whoever asked before has waited for an answer since, and another may have been cut off: then these are not its own.
+            guard FileName.inode(places.marker) == nil else { throw RestoreCommit.unfinished(places.marker) }
             for directory in [config, state] {
                 FileTree.remove(directory)
                 // Nobody else looks in until it is whole.

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import pty
 import shlex
 import signal
 import subprocess
@@ -159,6 +160,15 @@ def test_holes_stay_holes_and_cost_nothing(station, other, tmp_path):
         assert found.read_bytes() == path.read_bytes() and found.stat().st_blocks * 512 < 32 * MIB
 
 
+def test_a_backup_says_which_image_has_rotted(station, tmp_path):
+    image, = pathlib.Path(station.state, "images").glob("*.img")
+    with open(image, "r+b") as file:
+        file.seek(MIB)
+        file.write(b"rotten")
+    made = backup(station, tmp_path / "b.tar", check=False)
+    assert made.returncode == FAILED and f"{image.name} has rotted" in made.stdout + made.stderr, made
+
+
 def test_builds_come_back_and_are_used_again_with_their_image_builder_or_without(programs, other, tmp_path):
     mirror = Mirror(tmp_path / "mirror")
     mirror.add()
@@ -170,6 +180,9 @@ def test_builds_come_back_and_are_used_again_with_their_image_builder_or_without
             profile = add_profile(station, tmp_path)
             ctl(station, "build", profile)
             built, = read(station, "builds", "list")["builds"]
+            # As an Image Builder for x86 has: a file with the name of an image that is none of the library's.
+            tree_of_builder, = pathlib.Path(station.state, "builders").glob("*/tree")
+            (tree_of_builder / "boot.img").write_text("boot")
             backup(station, tmp_path / "all.tar")
             backup(station, tmp_path / "few.tar", "--without-builders")
             before = without_store(tree(station.state))
@@ -667,6 +680,27 @@ def test_a_backup_that_is_killed_is_there_whole_or_not_at_all(station, other, tm
         backup(station, path)
         assert os.listdir(tmp_path) == ["b.tar"]
         restore(other, path, "--dry-run")
+
+
+def test_a_restore_that_was_asked_about_takes_nothing_of_one_that_was_cut_off_meanwhile(good_backup, other):
+    other.declare("slot1", "2")
+    terminal, end = pty.openpty()
+    try:
+        asking = subprocess.Popen(
+            [os.path.join(other.programs, "stationctl"), "--socket", other.socket, "restore", str(good_backup), *places(other)],
+            stdin=end, stdout=end, stderr=end)
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(terminal, 4096)
+        kept = pathlib.Path(other.state + ".unpacking", "store")
+        kept.mkdir(parents=True)
+        pathlib.Path(other.state + ".restoring").write_text("{}")
+        os.write(terminal, b"y\n")
+        assert asking.wait(30) == REFUSED
+        assert kept.exists()
+    finally:
+        os.close(end)
+        os.close(terminal)
 
 
 INSTANTS = ["mkdir:1:after", "mkdir:4:after", "pwrite:2:after", "syncfs:1:before", "syncfs:2:after", "rename:1:before",
