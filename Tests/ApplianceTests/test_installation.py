@@ -184,6 +184,12 @@ def test_a_purge_leaves_nothing_and_a_new_installation_begins_anew(station, mach
         assert machine.run("getent group station station-writer station-library station-operator", check=False).stdout == ""
         assert machine.run("systemctl list-units --all --plain --no-legend 'station*'").stdout == ""
         assert machine.run("dpkg-query -W flashing-station", check=False).rc != 0
+        # Somebody's login of that name would be the daemon.
+        machine.run("useradd --create-home station")
+        refused = machine.run(f"dpkg --install {PACKAGE}", check=False, timeout=180)
+        assert refused.rc != 0 and "has a user called station" in refused.stderr, refused
+        assert not machine.exists("/usr/bin/stationctl") and machine.exists("/home/station")
+        machine.run("userdel --remove station")
     finally:
         install_station(machine, share_directory)
     assert station.json("status")["slots"] == []
