@@ -13,6 +13,12 @@ package struct BuilderSource: Equatable, Codable, Sendable {
     /// Base URLs, tried in their order: what `releases/…` is below.
     package var mirrors: [String] = ["https://downloads.openwrt.org"]
     package var signaturePolicy = SignaturePolicy.require
+
+    /// Whether an Image Builder that was taken on such grounds may be used; it may have been under another policy.
+    package func takes(_ vouching: ImageVouching?) -> Bool {
+        signaturePolicy != .require || vouching?.kind == .signature
+    }
+
     /// Only what is here is used, and nothing is asked.
     package var isOffline = false
     /// A proxy's URL; nil takes what the environment says.

@@ -14,7 +14,10 @@ package struct BuilderTriple: Hashable, Comparable, Codable, Sendable, CustomStr
             guard let problem = rule.problem(with: text) else { continue }
             throw StationError("builder_name_invalid", problem.message, remedy: "write \(rule.form)")
         }
-        (self.release, self.target, self.subtarget) = (release, target, subtarget)
+        // Written one way or another, it is one archive.
+        let isMainSnapshot = release.lowercased() == Self.mainSnapshot
+        self.release = isMainSnapshot ? Self.mainSnapshot : release
+        (self.target, self.subtarget) = (target, subtarget)
     }
 
     /// The one that a profile is for.
@@ -48,7 +51,8 @@ package struct BuilderTriple: Hashable, Comparable, Codable, Sendable, CustomStr
     }
 
     /// The newest development state, as against the snapshot of a release's branch.
-    private var isMainSnapshot: Bool { release.lowercased() == "snapshot" }
+    private var isMainSnapshot: Bool { release == Self.mainSnapshot }
+    private static let mainSnapshot = "snapshot"
 
     package static func < (left: BuilderTriple, right: BuilderTriple) -> Bool {
         left.description.comparesNaturally(before: right.description)

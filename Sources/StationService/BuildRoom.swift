@@ -149,7 +149,7 @@ package actor BuildRoom {
             !order.profile.profile.isSnapshot
         else { return nil }
         let triple = try BuilderTriple(order.profile.profile)
-        guard let builder = try await store.builder(for: triple), builder.state == .ready else { return nil }
+        guard let builder = try await store.builder(for: triple), isUsable(builder) else { return nil }
         return try await hit(try await inputs(order, builder))
     }
 
@@ -201,13 +201,18 @@ package actor BuildRoom {
         for triple: BuilderTriple, isSnapshot: Bool, _ caller: UInt32?
     ) async throws -> BuilderRecord {
         let mayRefresh = isSnapshot && !configuration.builderSource.isOffline
-        if !mayRefresh, let builder = try await store.builder(for: triple), builder.state == .ready { return builder }
+        if !mayRefresh, let builder = try await store.builder(for: triple), isUsable(builder) { return builder }
         var record: BuilderRecord?
         for try await progress in ensureBuilder(triple, isRefresh: mayRefresh, callerUserID: caller) {
             record = progress.builder ?? record
         }
         guard let record else { throw StationError("library_lost", "the Image Builder did not come") }
         return record
+    }
+
+    /// Whether it is there, and vouched for as the configuration wants it now.
+    private func isUsable(_ builder: BuilderRecord) -> Bool {
+        builder.state == .ready && configuration.builderSource.takes(builder.vouching)
     }
 
     private func inputs(_ order: BuildOrder, _ builder: BuilderRecord) async throws -> BuildInputs {

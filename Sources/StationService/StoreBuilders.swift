@@ -64,8 +64,15 @@ extension Store {
                         AND state = 'ready'
                     """, Self.values(facts.triple)
                 ).first.map(Self.builder)
-                // What was here and is here still stays as it was.
-                if let before, before.sha256 == made.sha256 { return before }
+                // What was here and is here still stays as it was, but for who vouches for it.
+                if var before, before.sha256 == made.sha256 {
+                    guard before.vouching != made.vouching else { return before }
+                    before.vouching = made.vouching
+                    try database.run(
+                        "UPDATE builders SET record = ? WHERE sha256 = ?",
+                        [.text(try StoreJSON.text(before)), .text(made.sha256?.hexadecimal)])
+                    return before
+                }
                 if var before, let sha256 = before.sha256 {
                     before.state = .deprecated
                     before.changedAt = time.seconds

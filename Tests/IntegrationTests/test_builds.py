@@ -216,6 +216,36 @@ def test_a_missing_signature_can_be_allowed_and_a_wrong_one_cannot(station, mirr
     assert "signature_missing" in station.journal() or "no signature" in station.journal()
 
 
+def test_an_image_builder_that_was_taken_unsigned_is_not_used_where_signatures_are_required(station, mirror, tmp_path):
+    configure(station, mirror.url, "SignaturePolicy=off")
+    station.call("Reload")
+    directory, _, _ = mirror.add()
+    signature = (directory / "sha256sums.sig").read_bytes()
+    (directory / "sha256sums.sig").unlink()
+    name = add_profile(station, tmp_path)
+    built = read(station, "build", name)["builds"][0]["build"]
+    configure(station, mirror.url)
+    station.call("Reload")
+    done = ctl(station, "build", name, check=False)
+    assert done.returncode != 0 and "no signature" in done.stderr, done
+    # The same one, signed now, is good, and so is what it built.
+    (directory / "sha256sums.sig").write_bytes(signature)
+    again = read(station, "build", name)["builds"][0]
+    assert again["isReused"] and again["build"]["id"] == built["id"]
+    mirror.asked.clear()
+    assert read(station, "builder", "ensure", *TRIPLE)["vouching"]["kind"] == "signature" and mirror.asked == []
+
+
+def test_an_image_builder_whose_record_is_damaged_is_fetched_again(station, mirror, tmp_path):
+    first = read(station, "builder", "ensure", *TRIPLE)
+    library(station, "builders", first["sha256"], "builder.json").write_text("nothing")
+    name = add_profile(station, tmp_path)
+    assert "builder ensure" in ctl(station, "build", name, check=False).stderr
+    assert read(station, "builder", "ensure", *TRIPLE)["sha256"] == first["sha256"]
+    ctl(station, "build", name)
+    assert not [path for path in library(station, "builders").iterdir() if path.name.endswith(".partial")]
+
+
 def test_a_name_that_is_none_and_a_builder_that_there_is_not(station):
     done = ctl(station, "builder", "ensure", "24.10.2", "x86", "../64", check=False)
     assert done.returncode == 2 and "“../64” has “" in done.stderr
@@ -754,3 +784,18 @@ def test_an_export_is_published_where_root_lets_it(station, mirror, tmp_path):
     for artifact in build["product"]["artifacts"]:
         content = (root / build["id"] / artifact["name"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == artifact["sha256"]
+
+
+def test_what_cannot_be_published_is_not_kept_either(station, mirror, tmp_path):
+    root = tmp_path / "export"
+    configure(station, mirror.url, build=f"ExportRoots={root}")
+    station.call("Reload")
+    name = add_profile(station, tmp_path, bin_dir=str(root))
+    done = ctl(station, "build", name, check=False)
+    assert done.returncode != 0 and "cannot be published" in done.stderr
+    build, = builds(station)
+    assert build["state"] == "failed"
+    assert [path.name for path in library(station, "builds", build["id"]).iterdir()] == ["log"]
+    root.mkdir()
+    published = read(station, "build", name)["builds"][0]["build"]
+    assert [path.name for path in root.iterdir()] == [published["id"]]

@@ -116,12 +116,25 @@ package struct BuilderDirectory: Sendable {
         }
     }
 
-    /// Gives an unpacked builder its name, all at once and for good. Blocks: everything of it is made to last.
-    func seal(_ partial: String, _ record: Record) throws(StationError) {
+    /// Writes the record of a builder that is there anew. Blocks.
+    func keep(_ record: Record) throws(StationError) {
+        try write(record, in: directory(of: record.facts.archiveSHA256))
+    }
+
+    private func write(_ record: Record, in directory: String) throws(StationError) {
+        let data = (try? JSONEncoder().encode(record)).map { Array($0) } ?? []
         do {
-            let data = (try? JSONEncoder().encode(record)).map { Array($0) } ?? []
-            try SmallFile.replace(
-                "\(partial)/builder.json", with: String(decoding: data, as: UTF8.self), mode: 0o440)
+            try SmallFile.replace("\(directory)/builder.json", with: data, mode: 0o440)
+        } catch { throw ImageVault.unusable(path, error) }
+    }
+
+    /// Gives an unpacked builder its name, all at once and for good. Blocks: everything of it is made to last.
+    /// - Throws: `builder_in_use`, `vault_unusable`.
+    func seal(_ partial: String, _ record: Record) throws(StationError) {
+        try write(record, in: partial)
+        // What is there already could not be used, or this one would not have been made.
+        try remove(record.facts.archiveSHA256)
+        do {
             // One call for thousands of files.
             let tree = try Descriptor(opening: partial, O_RDONLY | O_DIRECTORY)
             try tree.synchroniseFileSystem()

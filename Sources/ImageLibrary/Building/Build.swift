@@ -100,9 +100,18 @@ struct Build {
         }
         let (card, refusal) = try cardImage(artifacts, output)
         try checkStop()
-        try finish(partial, sandbox, files, output, artifacts)
-        try artifacts.renewWitnesses(in: "\(builds.directory(of: request.id))/\(BuildDirectory.artifacts)")
-        if let directory = request.exportDirectory { try export(to: directory, artifacts) }
+        // What cannot be published is not kept either; it is copied before anything has its name, and seen when all has.
+        let export = try request.exportDirectory.map { directory throws(StationError) in
+            try BuildExport(of: artifacts, in: output, to: directory, as: request.id)
+        }
+        do throws(StationError) {
+            try finish(partial, sandbox, files, output, artifacts)
+            try artifacts.renewWitnesses(in: "\(builds.directory(of: request.id))/\(BuildDirectory.artifacts)")
+            try export?.publish()
+        } catch {
+            export?.abandon()
+            throw error
+        }
         return BuildProduct(
             artifacts: artifacts.files, versionCode: artifacts.overview.versionCode,
             packageCount: artifacts.packageCount, card: card, cardRefusal: refusal,
@@ -200,36 +209,6 @@ struct Build {
         seal("\(partial)/\(BuildDirectory.log)", 0o440)
         seal(partial, 0o750)
         try? builds.seal(partial, as: request.id)
-    }
-
-    /// Copies the artifacts to where root lets them be published.
-    private func export(to directory: String, _ artifacts: BuildArtifacts) throws(StationError) {
-        let target = "\(directory)/\(request.id)"
-        do {
-            _ = try retrying("mkdir", target) { mkdir(target, 0o755) }
-            for artifact in artifacts.files {
-                let source = try Descriptor(
-                    opening: builds.artifact(artifact.name, of: request.id), O_RDONLY | O_NOFOLLOW)
-                let path = "\(target)/\(artifact.name)"
-                let copy = try Descriptor(opening: path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o644)
-                let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-                defer { buffer.deallocate() }
-                var offset: UInt64 = 0
-                while true {
-                    let count = try source.read(into: buffer, at: offset)
-                    if count == 0 { break }
-                    try copy.write(all: UnsafeRawBufferPointer(rebasing: buffer[..<count]), at: offset)
-                    offset += UInt64(count)
-                }
-                _ = try retrying("fchmod", path) { fchmod(copy.number, 0o644) }
-                try copy.synchronise()
-            }
-        } catch {
-            throw StationError(
-                "export_failed", "the artifacts cannot be published to \(target.printable()): \(error)",
-                remedy: "the directory must be there, belong to station-library, and stand in ReadWritePaths= of "
-                    + "station-library@.service")
-        }
     }
 
     private func checkStop() throws(StationError) {
