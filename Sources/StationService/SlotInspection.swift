@@ -13,14 +13,15 @@ final class SlotInspection: Sendable {
     let token: InsertionToken?
     private let candidates: [(InspectionRequest.Candidate, Descriptor?)]
     private let continuation: AsyncThrowingStream<WriterMessage, any Error>.Continuation
-    private let over: @Sendable (SlotInspection) -> Void
+    private let over: @Sendable (SlotInspection, _ isAbandoned: Bool) -> Void
     private let state = Mutex(State())
 
-    /// - Parameter over: called once, before whoever listens hears of the end.
+    /// - Parameter over: called once, before whoever listens hears of the end; with whether nobody listened any more, so that the
+    ///   writer is only just stopping.
     init(
         token: InsertionToken?, candidates: [(InspectionRequest.Candidate, Descriptor?)],
         continuation: AsyncThrowingStream<WriterMessage, any Error>.Continuation,
-        over: @escaping @Sendable (SlotInspection) -> Void
+        over: @escaping @Sendable (SlotInspection, _ isAbandoned: Bool) -> Void
     ) {
         self.token = token
         self.candidates = candidates
@@ -59,7 +60,7 @@ final class SlotInspection: Sendable {
         }
         guard let writer else { return }
         writer?.hangUp()
-        over(self)
+        over(self, error is CancellationError)
         if let last { continuation.yield(last) }
         continuation.finish(throwing: error)
     }

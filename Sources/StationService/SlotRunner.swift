@@ -120,7 +120,11 @@ package actor SlotRunner {
     ) -> AsyncThrowingStream<WriterMessage, any Error> {
         let (stream, continuation) = AsyncThrowingStream.makeStream(of: WriterMessage.self)
         let inspection = SlotInspection(token: token, candidates: candidates, continuation: continuation) {
-            [mailbox] in mailbox.yield(.inspectionOver($0))
+            [mailbox, store = services.store] over, isAbandoned in
+            guard isAbandoned else { return _ = mailbox.yield(.inspectionOver(over)) }
+            // Its writer stops within a second. Whoever asked and went, again and again, would have more of them started than the
+            // slot's socket allows, and that would fail.
+            store.perform(after: 1) { _, _ in mailbox.yield(.inspectionOver(over)) }
         }
         if case .enqueued = mailbox.yield(.inspect(inspection)) { return stream }
         inspection.end(StationError("slot_unknown", "the slot was removed", remedy: "stationctl slot list"))

@@ -6,13 +6,14 @@ import stat
 import struct
 import subprocess
 import threading
+import time
 import uuid
 import zlib
 
 import pytest
 
 from practice_card import LoopCard, PracticeCard
-from practice_station import Client, PracticeStation, wait_until
+from practice_station import CallFailed, Client, PracticeStation, wait_until
 from writer_bench import MIB, bytes_at, sha256_of
 
 from test_station import add_image, card_file, configure, is_over, writers_of
@@ -279,6 +280,31 @@ def test_a_job_ends_a_look_and_is_not_disturbed_by_it(station):
         assert inspect(station)["origin"] == "intact"
 
 
+def is_looked_at(station, client=None):
+    """Asks for a look; whether it began. Without a client of the caller's nobody waits for it."""
+    if client is None:
+        with Client(station.socket) as passing:
+            return is_looked_at(station, passing)
+    client.send("Inspect", {"slot": "slot1"}, more=True)
+    try:
+        client.reply()
+    except CallFailed as failure:
+        assert failure.parameters["code"] == "inspection_running"
+        return False
+    return True
+
+
+def test_who_asks_for_looks_and_goes_has_no_more_writers_started_than_a_slot_s_socket_lets(station):
+    with PracticeCard(CARD_BYTES) as card:
+        write_card(station, card)
+        began = time.monotonic()
+        begun = sum(is_looked_at(station) for _ in range(60))
+        # The socket allows ten a second.
+        assert 1 <= begun <= 2 + (time.monotonic() - began)
+        station.call("Flash", slot="slot1", isDryRun=False)
+        assert station.wait_for_state("slot1", "passed", "failed", "refused")["state"] == "passed"
+
+
 def test_a_look_ends_when_nobody_waits_for_it_and_when_the_card_is_pulled(station):
     with PracticeCard(CARD_BYTES) as card:
         reader = write_card(station, card)
@@ -290,7 +316,7 @@ def test_a_look_ends_when_nobody_waits_for_it_and_when_the_card_is_pulled(statio
             process, = writers_of(station)
         wait_until(lambda: is_over(process), what="the writer's end")
         with Client(station.socket) as client:
-            client.send("Inspect", {"slot": "slot1"}, more=True)
+            wait_until(lambda: is_looked_at(station, client), what="another look")
             while client.reply()["parameters"]["bytesDone"] == 0:
                 pass
             card.control({"fault": "gone"})
