@@ -87,9 +87,10 @@ struct OverlayCheck {
         }
     }
 
-    /// Octal digits; nil for anything else.
+    /// Octal digits with a zero byte behind them; nil for anything else.
     private func number(_ range: Range<Int>) -> UInt64? {
-        UInt64(String(decoding: block[range], as: UTF8.self), radix: 8)
+        guard block[range].allSatisfy({ (48...55).contains($0) }), block[range.upperBound] == 0 else { return nil }
+        return UInt64(String(decoding: block[range], as: UTF8.self), radix: 8)
     }
 
     /// Bytes up to the first zero; nil where they are not UTF-8, or something stands behind the zero.

@@ -55,6 +55,23 @@ struct UnpackingTests {
         #expect(codes == ["image_truncated"])
     }
 
+    @Test(
+        "a zstd frame that is shorter than it declares is damaged, also where its last block is empty",
+        arguments: [0, 10])
+    func zstdLength(missing: Int) throws {
+        let image = PackedSample.image(3 << 20)
+        let (count, declared) = (image.count, image.count + missing)
+        var file: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0xA0]
+        file += (0..<4).map { UInt8(truncatingIfNeeded: declared >> (8 * $0)) }
+        for start in stride(from: 0, to: count, by: 1 << 16) {
+            let block = image[start..<min(count, start + 1 << 16)]
+            file += (0..<3).map { UInt8(truncatingIfNeeded: (block.count << 3) >> (8 * $0)) } + block
+        }
+        file += [1, 0, 0]
+        let code = Self.code(try Self.outcome(file, VaultBench()))
+        #expect(code == (missing == 0 ? nil : "image_corrupt"))
+    }
+
     @Test("with any bit of any byte flipped, no file yields another image", arguments: PackedSample.names)
     func flipped(name: String) throws {
         let bench = try VaultBench()

@@ -1,14 +1,22 @@
 import CCompression
 import StationCore
 
-/// zstd, by libzstd, which compares each frame's checksum, where it has one, and its length.
+/// zstd, by libzstd, which compares each frame's checksum, where it has one. Its length is compared here as well: libzstd does not where
+/// the last block is empty.
 final class ZstdCodec: StreamCodec {
     /// libzstd's own limit for windows, unless it is told otherwise.
     private static let windowLimit: UInt64 = 128 << 20
 
     private let context: OpaquePointer
-    /// The first bytes of the present frame, for its flags.
+    /// The most that a frame's header has, in bytes: `ZSTD_FRAMEHEADERSIZE_MAX`.
+    private static let headLimit = 18
+    /// Bit 2 of a header's fifth byte says whether a checksum follows the frame.
+    private static let checksumFlag: UInt8 = 4
+
+    /// The first bytes of the present frame.
     private var frameHead: [UInt8] = []
+    /// What it has unpacked to so far, in bytes.
+    private var frameByteCount: UInt64 = 0
     private(set) var isChecked = true
 
     init() throws(StationError) {
@@ -21,14 +29,11 @@ final class ZstdCodec: StreamCodec {
     func step(
         _ input: inout UnsafeRawBufferPointer, _ output: inout UnsafeMutableRawBufferPointer
     ) throws(StationError) -> Bool {
-        if frameHead.count < 5 {
-            frameHead += input.prefix(5 - frameHead.count)
-            // Frames to be skipped have no contents; of the others, bit 2 of the descriptor says whether a checksum follows.
-            if frameHead.count == 5, frameHead[0] == 0x28, frameHead[4] & 4 == 0 { isChecked = false }
-        }
         var source = ZSTD_inBuffer(src: input.baseAddress, size: input.count, pos: 0)
         var target = ZSTD_outBuffer(dst: output.baseAddress, size: output.count, pos: 0)
         let result = ZSTD_decompressStream(context, &target, &source)
+        frameHead += input.prefix(min(source.pos, Self.headLimit - frameHead.count))
+        frameByteCount += UInt64(target.pos)
         input = input.dropping(source.pos)
         output = output.dropping(target.pos)
         guard ZSTD_isError(result) == 0 else {
@@ -38,10 +43,25 @@ final class ZstdCodec: StreamCodec {
             }
             throw Self.corrupt(.zstd, why)
         }
-        return result == 0
+        guard result == 0 else { return false }
+        try frameEnded()
+        return true
     }
 
-    func restart() { frameHead = [] }
+    private func frameEnded() throws(StationError) {
+        // A frame to be skipped has no contents.
+        guard frameHead.count > 4, frameHead[0] == 0x28 else { return }
+        if frameHead[4] & Self.checksumFlag == 0 { isChecked = false }
+        let declared = frameHead.withUnsafeBytes { ZSTD_getFrameContentSize($0.baseAddress, $0.count) }
+        guard declared >= UInt64.max - 1 || declared == frameByteCount else {
+            throw Self.corrupt(.zstd, "a frame has \(frameByteCount) bytes and declares \(declared)")
+        }
+    }
+
+    func restart() {
+        frameHead = []
+        frameByteCount = 0
+    }
 
     func byteCount(head: [UInt8]) -> UInt64? {
         let count = head.withUnsafeBytes { ZSTD_getFrameContentSize($0.baseAddress, $0.count) }
