@@ -14,6 +14,8 @@ extension FuzzTarget {
                 let whole = try Unpacked(bytes, format, pieceByteCount: 1 << 16)
                 let pieces = try Unpacked(bytes, format, pieceByteCount: 1000)
                 guard whole.isRead, pieces.isRead else { return }
+                // A zstd frame that fits into the piece needs no window, however large a one it asks for.
+                guard format != .zstd || pieces.error != "image_memory" else { return }
                 try demand(whole == pieces, "\(format.rawValue) unpacks to something else in pieces")
                 // What unpacks does not do so with its last byte missing, nor with one more; zeros may follow in xz.
                 guard whole.error == nil, format != .gzip else { return }
