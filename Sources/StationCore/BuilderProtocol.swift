@@ -13,12 +13,6 @@ package struct BuilderSource: Equatable, Codable, Sendable {
     /// Base URLs, tried in their order: what `releases/…` is below.
     package var mirrors: [String] = ["https://downloads.openwrt.org"]
     package var signaturePolicy = SignaturePolicy.require
-
-    /// Whether an Image Builder that was taken on such grounds may be used; it may have been under another policy.
-    package func takes(_ vouching: ImageVouching?) -> Bool {
-        signaturePolicy != .require || vouching?.kind == .signature
-    }
-
     /// Only what is here is used, and nothing is asked.
     package var isOffline = false
     /// A proxy's URL; nil takes what the environment says.
@@ -28,6 +22,11 @@ package struct BuilderSource: Equatable, Codable, Sendable {
     /// How often one file is tried anew, all mirrors together, and how long a transfer may stand still, in seconds.
     package var retryCount = 5
     package var stallSeconds: Double = 30
+
+    /// Whether an Image Builder that was taken on such grounds may be used; it may have been under another policy.
+    package func takes(_ vouching: ImageVouching?) -> Bool {
+        signaturePolicy != .require || vouching?.kind == .signature
+    }
 
     package init() {}
 }

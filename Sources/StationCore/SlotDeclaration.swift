@@ -56,7 +56,7 @@ package struct SlotDeclaration: Hashable, Codable, Sendable {
 
     /// By what consent that was given to a slot is known to be for this one. It stands in the records: other words for the same place
     /// would disarm every slot.
-    package var whereabouts: String { "\(place); reader \(reader)" }
+    package var placeAndReader: String { "\(place); reader \(reader)" }
 
     /// 256 MB to 256 GB, counted as the labels on cards count, with 1 % to spare above.
     package static let defaultMinimumByteCount: UInt64 = 256_000_000

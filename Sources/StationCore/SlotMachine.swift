@@ -501,8 +501,8 @@ package struct SlotMachine: Sendable {
     package mutating func perform(_ command: Command, caller: UInt32, now: Double) throws(StationError) -> [Effect] {
         switch command {
         case .flash, .cancel: break
-        // Whatever was refused here before was begun on an earlier word.
-        case .assign, .prepare, .unassign, .arm, .disarm: permissionRetry = stay?.token
+        // Whatever was refused here before was begun on an earlier word; also of a card that only seems to have left.
+        case .assign, .prepare, .unassign, .arm, .disarm: permissionRetry = token ?? stay?.token
         }
         switch command {
         case .assign(let assignment):

@@ -1,6 +1,7 @@
 import Glibc
 
 /// A directory with everything below it, however deep and whatever its modes: what a build leaves may be hostile.
+/// Neither fts(3) nor rm(1) goes into a directory that its owner may not read or write into.
 package enum FileTree {
     /// So many levels are counted; what goes deeper is none of a builder's, a profile's or an image's.
     private static let depthLimit = 128

@@ -122,7 +122,7 @@ package actor SlotRunner {
         let inspection = SlotInspection(token: token, candidates: candidates, continuation: continuation) {
             [mailbox, store = services.store] over, isAbandoned in
             guard isAbandoned else { return _ = mailbox.yield(.inspectionOver(over)) }
-            // Its writer stops within a second. Whoever asked and went, again and again, would have more of them started than the
+            // By the store's queue, as all that waits here is. Its writer stops within a second. Whoever asked and went, again and again, would have more of them started than the
             // slot's socket allows, and that would fail.
             store.perform(after: 1) { _, _ in mailbox.yield(.inspectionOver(over)) }
         }
@@ -258,7 +258,7 @@ package actor SlotRunner {
 
     /// The machine has disarmed the slot already; here it is recorded.
     private func disarmed(_ reason: DisarmReason) async {
-        let (slot, assignment, declared) = (machine.slot.name, machine.assignment, machine.slot.whereabouts)
+        let (slot, assignment, declared) = (machine.slot.name, machine.assignment, machine.slot.placeAndReader)
         await store {
             try await $0.saveConsent(
                 slot: slot, isArmed: false, assignment: assignment, change: .disarm, callerUserID: nil,
@@ -269,7 +269,7 @@ package actor SlotRunner {
 
     /// The machine has taken it over already; here it is recorded.
     private func prepared(_ preparation: SlotMachine.Preparation, _ assignment: Assignment?) async {
-        let (slot, declared) = (machine.slot.name, machine.slot.whereabouts)
+        let (slot, declared) = (machine.slot.name, machine.slot.placeAndReader)
         await store {
             try await $0.saveConsent(
                 slot: slot, isArmed: assignment != nil, assignment: assignment,
@@ -343,7 +343,7 @@ package actor SlotRunner {
         }
         try await services.store.saveConsent(
             slot: slot, isArmed: isArmed, assignment: assignment, change: change, callerUserID: caller,
-            preparation: machine.preparation, declared: machine.slot.whereabouts)
+            preparation: machine.preparation, declared: machine.slot.placeAndReader)
         services.journal.write(entry)
     }
 

@@ -262,14 +262,14 @@ package actor Station {
         }
         // Of a name that is new here nobody has seen what became of the slot that had it before.
         for declaration in loaded where runners[declaration.name] == nil {
-            guard var consent = consents[declaration.name], let declared = consent.declared,
-                declared != declaration.whereabouts
-            else { continue }
-            try await disarmMoved(consent, declaration)
-            (consent.isArmed, consent.preparation, consent.disarmReason) = (false, nil, .slotMoved)
-            consents[declaration.name] = consent
+            guard let consent = consents[declaration.name] else { continue }
+            consents[declaration.name] = await withdrawIfMoved(consent, declaration)
         }
-        try await store.noteDeclared(loaded)
+        let known = loaded.filter { consents[$0.name]?.disarmReason != .slotMoved }
+        do { try await store.noteDeclared(known) } catch {
+            // What is not noted is taken for moved at the next start, and disarmed.
+            journal.write(.storeProblem(error))
+        }
         var memories: [SlotName: SlotMachine.Memory] = [:]
         for declaration in loaded where runners[declaration.name] == nil {
             memories[declaration.name] = try await store.memory(slot: declaration.name)
@@ -319,13 +319,19 @@ package actor Station {
                 : .slotUnassigned(slot, callerUserID: nil))
     }
 
-    /// A slot of this name was armed around another place or reader.
-    private func disarmMoved(_ consent: SlotConsent, _ slot: SlotDeclaration) async throws {
-        guard consent.isArmed || consent.preparation != nil else { return }
-        try await store.saveConsent(
-            slot: slot.name, isArmed: false, assignment: consent.assignment, change: .disarm, callerUserID: nil,
-            disarmReason: .slotMoved, declared: slot.whereabouts)
+    /// The consent without its arming where it was given for another place or reader. That counts also where it cannot be recorded:
+    /// the records go on saying for what it was given.
+    private func withdrawIfMoved(_ consent: SlotConsent, _ slot: SlotDeclaration) async -> SlotConsent {
+        guard consent.isArmed || consent.preparation != nil, let declared = consent.declared,
+            declared != slot.placeAndReader
+        else { return consent }
+        do {
+            try await store.saveConsent(
+                slot: slot.name, isArmed: false, assignment: consent.assignment, change: .disarm, callerUserID: nil,
+                disarmReason: .slotMoved, declared: slot.placeAndReader)
+        } catch { journal.write(.storeProblem(error)) }
         journal.write(.slotDisarmed(slot.name, consent.assignment, callerUserID: nil))
+        return SlotConsent(assignment: consent.assignment, disarmReason: .slotMoved, declared: declared)
     }
 
     // MARK: Subscribers

@@ -8,7 +8,7 @@ package struct SlotConsent: Equatable, Sendable {
     package var disarmReason: DisarmReason?
     /// An image that the slot waits for.
     package var preparation: SlotMachine.Preparation?
-    /// The `whereabouts` of the slot that it was given for; nil where that was not recorded.
+    /// The `placeAndReader` of the slot that it was given for; nil where that was not recorded.
     package var declared: String?
 
     package init(
@@ -52,7 +52,7 @@ extension Store {
                 for slot in slots {
                     try database.run(
                         "UPDATE slot_consent SET declared = ?1 WHERE slot = ?2 AND declared IS NOT ?1",
-                        [.text(slot.whereabouts), .text(slot.name.text)])
+                        [.text(slot.placeAndReader), .text(slot.name.text)])
                 }
             }
         }
@@ -64,7 +64,7 @@ extension Store {
     ///   - callerUserID: nil for the station itself.
     ///   - disarmReason: why the station disarmed the slot; only with `isArmed` false.
     ///   - preparation: an image that the slot waits for.
-    ///   - declared: the slot's `whereabouts`; nil leaves what is noted.
+    ///   - declared: the slot's `placeAndReader`; nil leaves what is noted.
     /// - Throws: `slot_unassigned` for an armed slot with no assignment.
     package func saveConsent(
         slot: SlotName, isArmed: Bool, assignment: Assignment?, change: ChangeRecord.Kind, callerUserID: UInt32?,

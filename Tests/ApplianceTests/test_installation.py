@@ -187,7 +187,7 @@ def test_a_purge_leaves_nothing_and_a_new_installation_begins_anew(station, mach
         # Somebody's login of that name would be the daemon.
         machine.run("useradd --create-home station")
         refused = machine.run(f"dpkg --install {PACKAGE}", check=False, timeout=180)
-        assert refused.rc != 0 and "has a user called station" in refused.stderr, refused
+        assert refused.rc != 0 and "rename it first: sudo usermod --login NAME station" in refused.stderr, refused
         assert not machine.exists("/usr/bin/stationctl") and machine.exists("/home/station")
         machine.run("userdel --remove station")
     finally:

@@ -904,6 +904,18 @@ def test_what_another_declaration_took_while_the_station_was_down_is_disarmed(st
     assert station.slot("slot1")["isArmed"]
 
 
+def test_what_was_moved_stays_disarmed_though_the_records_refuse_to_say_so(station):
+    station.stop()
+    station.declare("slot1", "5")
+    with refused_consent(station, "slot1"):
+        station.start()
+        assert station.slot("slot1")["disarmReason"] == "slot_moved"
+        station.stop()
+    assert is_recorded_as_armed(station, "slot1"), "else this shows nothing"
+    station.start()
+    assert not station.slot("slot1")["isArmed"] and not is_recorded_as_armed(station, "slot1")
+
+
 def test_slots_are_read_anew_though_the_configuration_cannot_be(station):
     path = os.path.join(station.config, "station.conf")
     with open(path, "w", encoding="utf-8") as file:

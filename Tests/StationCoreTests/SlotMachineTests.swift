@@ -700,6 +700,17 @@ struct SlotMachineTests {
         #expect(bench.machine.word == "latched refused")
     }
 
+    @Test("tries no refused card once more where something was said while another seemed to be in its place")
+    func permissionRetryAfterFlicker() throws {
+        var bench = try Self.bench(.running)
+        bench.handle(bench.card(11))
+        try bench.perform(.disarm)
+        bench.handle(bench.card(10))
+        try bench.end(.refused(.permissionDenied))
+        #expect(bench.handle(bench.card(10)) == [])
+        #expect(bench.machine.word == "latched refused")
+    }
+
     @Test("tries no card once more that was refused before the station started")
     func permissionRetryAfterStart() throws {
         var before = try Self.bench(.running)
